@@ -1,0 +1,127 @@
+//! `kexec.h`: kernels for crash and reboot.
+//!
+//! The numbers and short comments follow that header (MIT licence), whose longer comments are the reference.
+
+#![expect(missing_docs, reason = "fields and numbers answer to the public header named above")]
+
+use crate::{GuestPtr, Union};
+
+/// This file describes the Kexec / Kdump hypercall interface for Xen.
+pub const KEXEC_XEN_NO_PAGES: u32 = 17;
+/// Kexec supports two types of operation: - kexec into a regular kernel, very similar to a standard reboot -
+/// KEXEC_TYPE_DEFAULT is used to specify this type - kexec into a special "crash kernel", aka kexec-on-panic
+/// - …
+pub const KEXEC_TYPE_DEFAULT: u32 = 0;
+pub const KEXEC_TYPE_CRASH: u32 = 1;
+
+structs! {
+    /// `struct xen_kexec_image`: The kexec implementation for Xen allows the user to load two types of kernels,
+    /// KEXEC_TYPE_DEFAULT and KEXEC_TYPE_CRASH. All data needed for a kexec reboot is kept in one xen_kexec_image_t
+    /// per "instance". The data mainly consists …
+    pub struct KexecImage {
+        page_list: [u64; 17],
+        indirection_page: u64,
+        start_address: u64,
+    }
+}
+
+/// Perform kexec having previously loaded a kexec or kdump kernel as appropriate. type == KEXEC_TYPE_DEFAULT
+/// or KEXEC_TYPE_CRASH \[in\].
+pub const KEXEC_CMD_KEXEC: u32 = 0;
+
+structs! {
+    /// `struct xen_kexec_exec`.
+    pub struct KexecExec {
+        type_: i32,
+    }
+}
+
+/// Obsolete since 0x00040400.
+pub const KEXEC_CMD_KEXEC_LOAD_V1: u32 = 1;
+/// Obsolete since 0x00040400.
+pub const KEXEC_CMD_KEXEC_UNLOAD_V1: u32 = 2;
+
+structs! {
+    /// `struct xen_kexec_load_v1`.
+    pub struct KexecLoadV1 {
+        type_: i32,
+        _pad0: [u8; 4],
+        image: KexecImage,
+    }
+}
+
+/// Machine address and size of crash area.
+pub const KEXEC_RANGE_MA_CRASH: u32 = 0;
+/// Machine address and size of Xen itself.
+pub const KEXEC_RANGE_MA_XEN: u32 = 1;
+/// Machine address and size of a CPU note.
+pub const KEXEC_RANGE_MA_CPU: u32 = 2;
+pub const KEXEC_RANGE_MA_XENHEAP: u32 = 3;
+pub const KEXEC_RANGE_MA_BOOT_PARAM: u32 = 4;
+pub const KEXEC_RANGE_MA_EFI_MEMMAP: u32 = 5;
+/// Machine address and size of vmcoreinfo.
+pub const KEXEC_RANGE_MA_VMCOREINFO: u32 = 6;
+pub const KEXEC_CMD_KEXEC_GET_RANGE: u32 = 3;
+
+structs! {
+    /// `struct xen_kexec_segment`: A contiguous chunk of a kexec image and it's destination machine address.
+    pub struct KexecSegment {
+        buf: Union<u64, 1>,
+        buf_size: u64,
+        dest_maddr: u64,
+        dest_size: u64,
+    }
+}
+
+union_accessors! {
+    KexecSegment.buf {
+        as_h, set_h: GuestPtr<u8>,
+        as__pad, set__pad: u64,
+    }
+}
+
+/// Load a kexec image into memory.
+pub const KEXEC_CMD_KEXEC_LOAD: u32 = 4;
+
+structs! {
+    /// `struct xen_kexec_load`.
+    pub struct KexecLoad {
+        /// One of KEXEC_TYPE_.
+        type_: u8,
+        _pad: u8,
+        /// ELF machine type (EM_*).
+        arch: u16,
+        nr_segments: u32,
+        segments: Union<u64, 1>,
+        /// Image entry point machine address.
+        entry_maddr: u64,
+    }
+}
+
+union_accessors! {
+    KexecLoad.segments {
+        as_h, set_h: GuestPtr<KexecSegment>,
+        as__pad, set__pad: u64,
+    }
+}
+
+/// Unload a kexec image.
+pub const KEXEC_CMD_KEXEC_UNLOAD: u32 = 5;
+
+structs! {
+    /// `struct xen_kexec_unload`.
+    pub struct KexecUnload {
+        type_: u8,
+    }
+}
+
+/// Figure out whether we have an image loaded. A return value of zero indicates no image loaded. A return
+/// value of one indicates an image is loaded. A negative return value indicates an error.
+pub const KEXEC_CMD_KEXEC_STATUS: u32 = 6;
+
+structs! {
+    /// `struct xen_kexec_status`.
+    pub struct KexecStatus {
+        type_: u8,
+    }
+}
