@@ -1,0 +1,460 @@
+//! The server: one request in, one reply and any number of watch events out.
+//!
+//! Rules that the order of messages follows: a request's reply is queued before the events that the request causes; events
+//! are queued in the order of the changes; a transaction's events follow its commit. A fresh watch fires once at once.
+//!
+//! Requests outside a transaction run in a transaction of their own that is committed at once, so there is one way to
+//! change nodes.
+
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::format;
+use alloc::string::ToString;
+use alloc::vec;
+use alloc::vec::Vec;
+
+use super::client::{Client, Watch};
+use super::path;
+use super::perms::{Access, Perms, Subject};
+use super::tree::{Change, Limits, Overlay, Tree, View};
+use super::wire::{self, Error, Header, Kind, Message};
+use crate::DomId;
+
+/// What one domain may use of the store. Domain 0 is not limited.
+#[derive(Clone, Copy, Debug)]
+pub struct Quota {
+    /// Limits of single changes.
+    pub limits: Limits,
+    /// Watches.
+    pub watches: usize,
+    /// Open transactions.
+    pub transactions: usize,
+    /// Nodes that one transaction may look at or change.
+    pub transaction_nodes: usize,
+}
+
+impl Default for Quota {
+    fn default() -> Self {
+        let limits = Limits { nodes: 1000, value: 2048, perms: 5 };
+        Self { limits, watches: 128, transactions: 10, transaction_nodes: 1024 }
+    }
+}
+
+/// Something a privileged client asked for that is not the store's own business.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Connect a domain: its store page's frame number and its event channel.
+    Introduce {
+        /// The domain.
+        dom: DomId,
+        /// Guest frame of the ring page.
+        gfn: u64,
+        /// The domain's port.
+        port: u32,
+    },
+    /// Disconnect a domain.
+    Release(DomId),
+}
+
+/// The store.
+#[derive(Debug, Default)]
+pub struct Server {
+    tree: Tree,
+    clients: BTreeMap<DomId, Client>,
+    special: BTreeMap<&'static str, Perms>,
+    quota: Quota,
+    last_transaction: u32,
+    actions: VecDeque<Action>,
+}
+
+type Reply = Result<Vec<u8>, Error>;
+
+impl Server {
+    /// An empty store with the usual quotas.
+    pub fn new() -> Self {
+        Self::with_quota(Quota::default())
+    }
+
+    /// An empty store with these quotas.
+    pub fn with_quota(quota: Quota) -> Self {
+        Self { quota, ..Self::default() }
+    }
+
+    /// Connects a domain and tells watchers of `@introduceDomain`.
+    pub fn introduce(&mut self, dom: DomId) {
+        self.clients.entry(dom).or_insert_with(|| Client::new(dom));
+        self.fire_special(path::INTRODUCE);
+    }
+
+    /// Forgets a domain's connection and tells watchers of `@releaseDomain`.
+    pub fn release(&mut self, dom: DomId) {
+        self.clients.remove(&dom);
+        self.fire_special(path::RELEASE);
+    }
+
+    /// A connected domain.
+    pub fn client(&mut self, dom: DomId) -> Option<&mut Client> {
+        self.clients.get_mut(&dom)
+    }
+
+    /// What privileged clients asked of the toolstack.
+    pub fn next_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// The committed tree.
+    pub fn tree(&self) -> &Tree {
+        &self.tree
+    }
+
+    /// Writes as domain 0.
+    pub fn write(&mut self, path: &str, value: &[u8]) -> Result<(), Error> {
+        self.as_dom0(path, |view, path| view.write(path, value))
+    }
+
+    /// Removes as domain 0.
+    pub fn rm(&mut self, path: &str) -> Result<(), Error> {
+        self.as_dom0(path, |view, path| view.rm(path))
+    }
+
+    /// Sets permissions as domain 0.
+    pub fn set_perms(&mut self, path: &str, perms: Perms) -> Result<(), Error> {
+        self.as_dom0(path, |view, path| view.set_perms(path, perms))
+    }
+
+    /// The committed value of a node.
+    pub fn read(&self, path: &str) -> Option<&[u8]> {
+        self.tree.get(path).map(|node| node.value.as_slice())
+    }
+
+    fn as_dom0<T>(&mut self, path: &str, f: impl FnOnce(&mut View<'_>, &str) -> Result<T, Error>) -> Result<T, Error> {
+        let path = path::canonical(DomId::ZERO, path)?;
+        let (out, changes) = self.at_once(Subject::new(DomId::ZERO), |view| f(view, &path))?;
+        self.tell(&changes);
+        Ok(out)
+    }
+
+    /// Handles one request of a connected domain; reply and events are queued with the clients.
+    pub fn request(&mut self, dom: DomId, header: Header, payload: &[u8]) {
+        let Some(who) = self.clients.get(&dom).map(|c| c.who) else { return };
+        let mut after = After::default();
+        let result = match Kind::from_number(header.kind) {
+            Some(kind) => self.dispatch(who, kind, header.tx_id, payload, &mut after),
+            None => Err(Error::ENOSYS),
+        };
+        let reply = match result {
+            Ok(bytes) if bytes.len() <= wire::PAYLOAD_MAX => Ok(bytes),
+            Ok(_) => Err(Error::E2BIG),
+            Err(error) => Err(error),
+        };
+        let message = match reply {
+            Ok(bytes) => {
+                let header = Header { len: bytes.len() as u32, ..header };
+                Message { header, payload: bytes }
+            }
+            Err(error) => Message::new(Kind::Error, header.req_id, header.tx_id, error.payload()),
+        };
+        if let Some(client) = self.clients.get_mut(&dom) {
+            client.reply(message);
+            if after.fresh_watch {
+                let last = client.watches.len() - 1;
+                let path = client.watches[last].path.clone();
+                client.fire(last, &path);
+            }
+        }
+        self.tell(&after.changes);
+    }
+
+    fn dispatch(&mut self, who: Subject, kind: Kind, tx: u32, payload: &[u8], after: &mut After) -> Reply {
+        match kind {
+            Kind::Directory => self.directory(who, tx, payload, after),
+            Kind::DirectoryPart => self.directory_part(who, tx, payload, after),
+            Kind::Read => {
+                let [given] = wire::strings(payload)?;
+                let path = path::canonical(who.dom, given)?;
+                self.on_view(who, tx, after, |view| Ok(view.node(&path, Access::READ)?.value))
+            }
+            Kind::GetPerms => self.get_perms(who, tx, payload, after),
+            Kind::SetPerms => self.set_perms_request(who, tx, payload, after),
+            Kind::Write => {
+                let (given, value) = wire::first_string(payload)?;
+                let path = path::canonical(who.dom, given)?;
+                self.on_view(who, tx, after, |view| view.write(&path, value).map(|()| ok()))
+            }
+            Kind::Mkdir => {
+                let [given] = wire::strings(payload)?;
+                let path = path::canonical(who.dom, given)?;
+                self.on_view(who, tx, after, |view| view.mkdir(&path).map(|()| ok()))
+            }
+            Kind::Rm => {
+                let [given] = wire::strings(payload)?;
+                let path = path::canonical(who.dom, given)?;
+                self.on_view(who, tx, after, |view| view.rm(&path).map(|()| ok()))
+            }
+            Kind::Watch => self.watch(who, payload, after),
+            Kind::Unwatch => self.unwatch(who, payload),
+            Kind::ResetWatches => {
+                self.own(who)?.reset();
+                Ok(ok())
+            }
+            Kind::TransactionStart => self.transaction_start(who, tx),
+            Kind::TransactionEnd => self.transaction_end(who, tx, payload, after),
+            Kind::GetDomainPath => {
+                let dom = domain(payload)?;
+                Ok(terminated(&path::home(dom)))
+            }
+            Kind::IsDomainIntroduced => {
+                let introduced = self.clients.contains_key(&domain(payload)?);
+                Ok(terminated(if introduced { "T" } else { "F" }))
+            }
+            Kind::Introduce | Kind::Release | Kind::Resume | Kind::SetTarget | Kind::Control => {
+                if who.is_privileged() { self.privileged(kind, payload) } else { Err(Error::EACCES) }
+            }
+            Kind::WatchEvent | Kind::Error => Err(Error::ENOSYS),
+        }
+    }
+
+    fn own(&mut self, who: Subject) -> Result<&mut Client, Error> {
+        self.clients.get_mut(&who.dom).ok_or(Error::EINVAL)
+    }
+
+    /// Runs `f` on a view: the transaction's, or one that is committed at once.
+    fn on_view<T>(
+        &mut self,
+        who: Subject,
+        tx: u32,
+        after: &mut After,
+        f: impl FnOnce(&mut View<'_>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        if tx == 0 {
+            let (out, changes) = self.at_once(who, f)?;
+            after.changes = changes;
+            return Ok(out);
+        }
+        let quota = self.quota;
+        let client = self.clients.get_mut(&who.dom).ok_or(Error::EINVAL)?;
+        let overlay = client.transactions.get_mut(&tx).ok_or(Error::ENOENT)?;
+        if overlay.cost() >= quota.transaction_nodes && !who.is_privileged() {
+            return Err(Error::ENOSPC);
+        }
+        f(&mut View { tree: &self.tree, overlay, who, limits: quota.limits })
+    }
+
+    fn at_once<T>(
+        &mut self,
+        who: Subject,
+        f: impl FnOnce(&mut View<'_>) -> Result<T, Error>,
+    ) -> Result<(T, Vec<Change>), Error> {
+        let mut overlay = Overlay::default();
+        let out = f(&mut View { tree: &self.tree, overlay: &mut overlay, who, limits: self.quota.limits })?;
+        Ok((out, self.tree.commit(overlay)))
+    }
+
+    fn directory(&mut self, who: Subject, tx: u32, payload: &[u8], after: &mut After) -> Reply {
+        let [given] = wire::strings(payload)?;
+        let path = path::canonical(who.dom, given)?;
+        let node = self.on_view(who, tx, after, |view| view.node(&path, Access::READ))?;
+        Ok(node.children.iter().flat_map(|name| terminated(name)).collect())
+    }
+
+    /// The part of the child list from a byte offset on, with the node's generation in front so that the client
+    /// notices a change between two parts. A part that reaches the end has one more NUL.
+    fn directory_part(&mut self, who: Subject, tx: u32, payload: &[u8], after: &mut After) -> Reply {
+        let [given, offset] = wire::strings(payload)?;
+        let path = path::canonical(who.dom, given)?;
+        let offset: usize = wire::number(offset)?;
+        let node = self.on_view(who, tx, after, |view| view.node(&path, Access::READ))?;
+        let list: Vec<u8> = node.children.iter().flat_map(|name| terminated(name)).collect();
+        if offset > list.len() || (offset > 0 && list[offset - 1] != 0) {
+            return Err(Error::EINVAL);
+        }
+        let mut out = terminated(&format!("{}", node.generation));
+        let room = wire::PAYLOAD_MAX - out.len() - 1;
+        let rest = &list[offset..];
+        if rest.len() <= room {
+            out.extend_from_slice(rest);
+            out.push(0);
+        } else {
+            let whole = rest[..room].iter().rposition(|&b| b == 0).map_or(0, |last| last + 1);
+            out.extend_from_slice(&rest[..whole]);
+        }
+        Ok(out)
+    }
+
+    fn get_perms(&mut self, who: Subject, tx: u32, payload: &[u8], after: &mut After) -> Reply {
+        let [given] = wire::strings(payload)?;
+        if let Some(name) = special_name(given) {
+            return Ok(self.special_perms(name).encode());
+        }
+        let path = path::canonical(who.dom, given)?;
+        self.on_view(who, tx, after, |view| Ok(view.node(&path, Access::READ)?.perms.encode()))
+    }
+
+    fn set_perms_request(&mut self, who: Subject, tx: u32, payload: &[u8], after: &mut After) -> Reply {
+        let (given, list) = wire::first_string(payload)?;
+        let perms = Perms::decode(list)?;
+        if let Some(name) = special_name(given) {
+            if !who.is_privileged() {
+                return Err(Error::EACCES);
+            }
+            self.special.insert(name, perms);
+            return Ok(ok());
+        }
+        let path = path::canonical(who.dom, given)?;
+        self.on_view(who, tx, after, |view| view.set_perms(&path, perms).map(|()| ok()))
+    }
+
+    fn watch(&mut self, who: Subject, payload: &[u8], after: &mut After) -> Reply {
+        let watch = requested_watch(who, payload)?;
+        let limit = self.quota.watches;
+        let client = self.own(who)?;
+        if client.watches.iter().any(|w| w.path == watch.path && w.token == watch.token) {
+            return Err(Error::EEXIST);
+        }
+        if client.watches.len() >= limit && !who.is_privileged() {
+            return Err(Error::E2BIG);
+        }
+        client.watches.push(watch);
+        after.fresh_watch = true;
+        Ok(ok())
+    }
+
+    fn unwatch(&mut self, who: Subject, payload: &[u8]) -> Reply {
+        let gone = requested_watch(who, payload)?;
+        let client = self.own(who)?;
+        let at = client.watches.iter().position(|w| w.path == gone.path && w.token == gone.token);
+        client.watches.remove(at.ok_or(Error::ENOENT)?);
+        Ok(ok())
+    }
+
+    fn transaction_start(&mut self, who: Subject, tx: u32) -> Reply {
+        if tx != 0 {
+            return Err(Error::EBUSY);
+        }
+        let limit = self.quota.transactions;
+        let mut id = self.last_transaction;
+        let client = self.own(who)?;
+        if client.transactions.len() >= limit && !who.is_privileged() {
+            return Err(Error::ENOSPC);
+        }
+        loop {
+            id = id.wrapping_add(1).max(1);
+            if !client.transactions.contains_key(&id) {
+                break;
+            }
+        }
+        client.transactions.insert(id, Overlay::default());
+        self.last_transaction = id;
+        Ok(terminated(&format!("{id}")))
+    }
+
+    fn transaction_end(&mut self, who: Subject, tx: u32, payload: &[u8], after: &mut After) -> Reply {
+        let commit = match wire::strings(payload)? {
+            ["T"] => true,
+            ["F"] => false,
+            _ => return Err(Error::EINVAL),
+        };
+        let overlay = self.own(who)?.transactions.remove(&tx).ok_or(Error::ENOENT)?;
+        if !commit {
+            return Ok(ok());
+        }
+        if !self.tree.holds(&overlay) {
+            return Err(Error::EAGAIN);
+        }
+        let owned = self.tree.owned(who.dom) as isize + self.tree.growth(&overlay, who.dom);
+        if owned > self.quota.limits.nodes as isize && !who.is_privileged() {
+            return Err(Error::ENOSPC);
+        }
+        after.changes = self.tree.commit(overlay);
+        Ok(ok())
+    }
+
+    fn privileged(&mut self, kind: Kind, payload: &[u8]) -> Reply {
+        match kind {
+            Kind::Introduce => {
+                let [dom, gfn, port] = wire::strings(payload)?;
+                let (dom, gfn, port) = (wire::number(dom)?, wire::number(gfn)?, wire::number(port)?);
+                self.actions.push_back(Action::Introduce { dom: DomId(dom), gfn, port });
+            }
+            Kind::Release => {
+                let dom = domain(payload)?;
+                if !self.clients.contains_key(&dom) {
+                    return Err(Error::ENOENT);
+                }
+                self.actions.push_back(Action::Release(dom));
+            }
+            Kind::Resume => {
+                self.clients.get(&domain(payload)?).ok_or(Error::ENOENT)?;
+            }
+            Kind::SetTarget => {
+                let [dom, target] = wire::strings(payload)?;
+                let client = self.clients.get_mut(&DomId(wire::number(dom)?)).ok_or(Error::ENOENT)?;
+                client.who.target = Some(DomId(wire::number(target)?));
+            }
+            _ => return self.control(payload),
+        }
+        Ok(ok())
+    }
+
+    fn control(&self, payload: &[u8]) -> Reply {
+        let (command, _) = wire::first_string(payload)?;
+        match command {
+            "help" => Ok(terminated("commands: help, check, quota")),
+            "check" => Ok(terminated(&self.tree.check().err().unwrap_or_else(|| "OK".to_string()))),
+            "quota" => Ok(terminated(&format!("{:?}", self.quota))),
+            _ => Err(Error::EINVAL),
+        }
+    }
+
+    fn tell(&mut self, changes: &[Change]) {
+        for change in changes {
+            for client in self.clients.values_mut() {
+                if change.perms.allows(client.who, Access::READ) {
+                    client.notify(change);
+                }
+            }
+        }
+    }
+
+    fn special_perms(&self, name: &str) -> Perms {
+        self.special.get(name).cloned().unwrap_or(Perms::new(DomId::ZERO, Access::NONE))
+    }
+
+    fn fire_special(&mut self, name: &'static str) {
+        let change = Change { path: name.to_string(), perms: self.special_perms(name), below_removed: false };
+        self.tell(&[change]);
+    }
+}
+
+/// What follows a reply.
+#[derive(Default)]
+struct After {
+    changes: Vec<Change>,
+    fresh_watch: bool,
+}
+
+fn requested_watch(who: Subject, payload: &[u8]) -> Result<Watch, Error> {
+    let [given, token] = wire::strings(payload)?;
+    let path = path::canonical_watch(who.dom, given)?;
+    let relative = (!given.starts_with(['/', '@'])).then(|| given.to_string());
+    Ok(Watch { path, relative, token: token.to_string() })
+}
+
+fn special_name(given: &str) -> Option<&'static str> {
+    [path::INTRODUCE, path::RELEASE].into_iter().find(|name| *name == given)
+}
+
+fn domain(payload: &[u8]) -> Result<DomId, Error> {
+    let [text] = wire::strings(payload)?;
+    Ok(DomId(wire::number(text)?))
+}
+
+fn ok() -> Vec<u8> {
+    b"OK\0".to_vec()
+}
+
+fn terminated(text: &str) -> Vec<u8> {
+    let mut bytes = vec![];
+    bytes.extend_from_slice(text.as_bytes());
+    bytes.push(0);
+    bytes
+}
