@@ -1,0 +1,4 @@
+//! The log.
+/// The log.
+#[derive(Debug, Default)]
+pub struct Log {}

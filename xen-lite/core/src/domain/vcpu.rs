@@ -1,0 +1,289 @@
+//! A virtual CPU: what belongs to whoever runs it, and what everybody may touch.
+//!
+//! [`VcpuState`] is the registers and tables that only the CPU running the vCPU changes. It sits in a mutex that is **held
+//! for as long as the vCPU runs**; anybody else (a toolstack that reads the context of a paused vCPU) uses `try_lock` and gets
+//! it only when the vCPU is off the CPU. Everything else in [`Vcpu`] is atomic or has a lock of its own.
+
+use alloc::boxed::Box;
+use alloc::sync::{Arc, Weak};
+use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+
+use spin::Mutex;
+
+use super::Domain;
+use crate::addr::{MachineAddr, Mfn, VcpuId};
+
+/// Frames of a guest's GDT at most; above them are the hypervisor's own entries (`FIRST_RESERVED_GDT_PAGE`).
+pub const GDT_FRAMES: usize = 14;
+
+/// General registers in the order of the public `struct cpu_user_regs`, which is also the order in which the entry code saves
+/// them: the CPU pushes `ss` to `rip` itself.
+#[repr(C, align(16))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the registers' own names")]
+pub struct Registers {
+    pub r15: u64,
+    pub r14: u64,
+    pub r13: u64,
+    pub r12: u64,
+    pub rbp: u64,
+    pub rbx: u64,
+    pub r11: u64,
+    pub r10: u64,
+    pub r9: u64,
+    pub r8: u64,
+    pub rax: u64,
+    pub rcx: u64,
+    pub rdx: u64,
+    pub rsi: u64,
+    pub rdi: u64,
+    pub error_code: u32,
+    pub vector: u32,
+    pub rip: u64,
+    pub cs: u64,
+    pub rflags: u64,
+    pub rsp: u64,
+    pub ss: u64,
+}
+
+/// Which of a PV guest's two page-table roots is in use: both run in ring 3, told apart by the hypervisor alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Mode {
+    /// The guest's kernel.
+    Kernel = 1,
+    /// The guest's user processes.
+    User = 0,
+}
+
+/// A handler in the guest's trap table (`struct trap_info`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TrapHandler {
+    /// Address of the handler; 0 with selector 0 is none.
+    pub address: u64,
+    /// Code selector.
+    pub cs: u16,
+    /// Ring from which `int n` may reach it.
+    pub dpl: u8,
+    /// Whether events are masked on entry.
+    pub mask_events: bool,
+}
+
+/// A callback registered with `callback_op`; address 0 is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Callback {
+    /// Address of the guest's code.
+    pub address: u64,
+    /// Whether events are masked on entry.
+    pub mask_events: bool,
+}
+
+/// The callbacks of `callback_op` (callback.h).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "CALLBACKTYPE_* of callback.h")]
+pub struct Callbacks {
+    pub event: Callback,
+    pub failsafe: Callback,
+    pub syscall: Callback,
+    pub syscall32: Callback,
+    pub sysenter: Callback,
+    pub nmi: Callback,
+}
+
+/// Selectors loaded while the guest runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the registers' own names")]
+pub struct Selectors {
+    pub ds: u16,
+    pub es: u16,
+    pub fs: u16,
+    pub gs: u16,
+}
+
+/// What only the CPU that runs a vCPU changes.
+#[derive(Debug)]
+pub struct VcpuState {
+    /// General registers, saved on entry to the hypervisor. First field: the entry code finds it at offset 0.
+    pub regs: Registers,
+    /// Kernel or user.
+    pub mode: Mode,
+    /// Data selectors; valid while not running.
+    pub selectors: Selectors,
+    /// FS base; valid while not running.
+    pub fs_base: u64,
+    /// GS base in use; valid while not running.
+    pub gs_base: u64,
+    /// GS base of the other mode (what the guest's kernel calls KERNEL_GS_BASE); always valid.
+    pub gs_base_other: u64,
+    /// Stack of the guest's kernel (`stack_switch`): SS.
+    pub kernel_ss: u16,
+    /// Stack of the guest's kernel (`stack_switch`): RSP.
+    pub kernel_sp: u64,
+    /// Root table of the guest's kernel; [`Mfn::INVALID`] before initialisation.
+    pub kernel_root: Mfn,
+    /// Root table of the guest's user mode; [`Mfn::INVALID`] when none was given.
+    pub user_root: Mfn,
+    /// CR0 as the guest sees it (only TS varies).
+    pub cr0: u64,
+    /// CR2 of the last page fault delivered.
+    pub cr2: u64,
+    /// CR4 bits as the guest sees them.
+    pub cr4: u64,
+    /// Virtual I/O privilege level, 0 to 3 (`PHYSDEVOP_set_iopl`).
+    pub iopl: u8,
+    /// I/O permission bitmap: guest address and number of ports (`PHYSDEVOP_set_iobitmap`).
+    pub io_bitmap: (u64, u32),
+    /// Debug registers 0 to 7.
+    pub debug: [u64; 8],
+    /// The guest's IDT.
+    pub traps: Box<[TrapHandler; 256]>,
+    /// Callbacks.
+    pub callbacks: Callbacks,
+    /// Frames of the guest's GDT, [`Mfn::INVALID`] where there is none. Each holds a descriptor-page type count.
+    pub gdt: [Mfn; GDT_FRAMES],
+    /// Number of GDT entries that the guest gave.
+    pub gdt_entries: u32,
+    /// LDT base (guest address).
+    pub ldt_base: u64,
+    /// LDT entries, at most 8192.
+    pub ldt_entries: u32,
+    /// XCR0 as the guest set it.
+    pub xcr0: u64,
+    /// MSR TSC_AUX as the guest set it.
+    pub tsc_aux: u32,
+    /// Floating-point and vector state in the format of XSAVE (or FXSAVE where there is no XSAVE).
+    pub fpu: FpuArea,
+}
+
+/// Room for XSAVE state, aligned as the instruction demands. The image asks for the size that CPUID leaf 0xd names.
+#[derive(Debug, Default)]
+pub struct FpuArea {
+    blocks: Box<[FpuBlock]>,
+}
+
+/// 64 bytes, the alignment of XSAVE.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug)]
+pub struct FpuBlock(pub [u8; 64]);
+
+impl FpuArea {
+    /// An area of at least `bytes` bytes in the state after power-on: FCW 0x37f, MXCSR 0x1f80, the rest zero.
+    pub fn new(bytes: usize) -> FpuArea {
+        let mut blocks = alloc::vec![FpuBlock([0; 64]); bytes.max(576).div_ceil(64)].into_boxed_slice();
+        blocks[0].0[..2].copy_from_slice(&0x37fu16.to_le_bytes());
+        blocks[0].0[24..28].copy_from_slice(&0x1f80u32.to_le_bytes());
+        FpuArea { blocks }
+    }
+    /// The blocks.
+    pub fn blocks(&self) -> &[FpuBlock] {
+        &self.blocks
+    }
+    /// The blocks, to be written.
+    pub fn blocks_mut(&mut self) -> &mut [FpuBlock] {
+        &mut self.blocks
+    }
+}
+
+impl VcpuState {
+    /// A vCPU that has never run; `fpu_bytes` is the size of the XSAVE area.
+    pub fn new(fpu_bytes: usize) -> VcpuState {
+        VcpuState {
+            regs: Registers::default(),
+            mode: Mode::Kernel,
+            selectors: Selectors::default(),
+            fs_base: 0,
+            gs_base: 0,
+            gs_base_other: 0,
+            kernel_ss: 0,
+            kernel_sp: 0,
+            kernel_root: Mfn::INVALID,
+            user_root: Mfn::INVALID,
+            cr0: 0x8005_003b,
+            cr2: 0,
+            cr4: 0,
+            iopl: 0,
+            io_bitmap: (0, 0),
+            debug: [0, 0, 0, 0, 0, 0, 0xffff_0ff0, 0x400],
+            traps: Box::new([TrapHandler::default(); 256]),
+            callbacks: Callbacks::default(),
+            gdt: [Mfn::INVALID; GDT_FRAMES],
+            gdt_entries: 0,
+            ldt_base: 0,
+            ldt_entries: 0,
+            xcr0: 1,
+            tsc_aux: 0,
+            fpu: FpuArea::new(fpu_bytes),
+        }
+    }
+
+    /// The root that CR3 must hold for the present mode.
+    pub fn root(&self) -> Mfn {
+        match self.mode {
+            Mode::Kernel => self.kernel_root,
+            Mode::User => self.user_root,
+        }
+    }
+}
+
+/// A virtual CPU.
+#[derive(Debug)]
+pub struct Vcpu {
+    /// Its number in the domain.
+    pub id: VcpuId,
+    /// Its domain. Weak: the domain owns its vCPUs.
+    pub domain: Weak<Domain>,
+    /// What only the CPU running it changes; locked while it runs.
+    pub state: Mutex<VcpuState>,
+    /// Machine address of its `vcpu_info`; `u64::MAX` when it has none.
+    info: AtomicU64,
+    /// Whether `VCPUOP_initialise` (or the builder) gave it a context.
+    pub initialised: AtomicU8,
+    /// Set bits of [`Pending`].
+    pub pending: AtomicU32,
+    /// Scheduling state.
+    pub sched: crate::sched::VcpuSched,
+    /// Timers and time areas.
+    pub time: crate::time::VcpuTime,
+    /// Event-channel state of this vCPU.
+    pub events: crate::event::VcpuEvents,
+}
+
+bitflags::bitflags! {
+    /// Things to look at before a vCPU re-enters its guest.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Pending: u32 {
+        /// A non-maskable interrupt is to be delivered.
+        const NMI = 1 << 0;
+    }
+}
+
+impl Vcpu {
+    /// A vCPU of `domain` that is down.
+    pub fn new(id: VcpuId, domain: Weak<Domain>, state: VcpuState) -> Arc<Vcpu> {
+        Arc::new(Vcpu {
+            id,
+            domain,
+            state: Mutex::new(state),
+            info: AtomicU64::new(u64::MAX),
+            initialised: AtomicU8::new(0),
+            pending: AtomicU32::new(0),
+            sched: crate::sched::VcpuSched::default(),
+            time: crate::time::VcpuTime::default(),
+            events: crate::event::VcpuEvents::default(),
+        })
+    }
+
+    /// Where its `vcpu_info` lies, if it has one. The frame is referenced by whoever set it.
+    #[inline(always)]
+    pub fn info(&self) -> Option<MachineAddr> {
+        match self.info.load(Ordering::Acquire) {
+            u64::MAX => None,
+            address => Some(MachineAddr::new(address)),
+        }
+    }
+
+    /// Moves its `vcpu_info`.
+    pub fn set_info(&self, address: Option<MachineAddr>) {
+        self.info.store(address.map_or(u64::MAX, MachineAddr::raw), Ordering::Release);
+    }
+}

@@ -1,0 +1,4 @@
+//! In the making.
+/// State.
+#[derive(Debug, Default)]
+pub struct Grants {}

@@ -1,0 +1,133 @@
+//! Guest pointers. A guest pointer is an allegation: it is checked against the hypervisor's hole when a handle is built, and
+//! what it points to is copied by value, once.
+
+use core::marker::PhantomData;
+
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
+
+use crate::Hypervisor;
+use crate::addr::GuestVirt;
+use crate::fail::Errno;
+use crate::platform::Platform;
+
+/// First address of the range that guests may not touch (`HYPERVISOR_VIRT_START`).
+pub const HOLE_START: u64 = 0xffff_8000_0000_0000;
+/// First address above that range (`HYPERVISOR_VIRT_END`).
+pub const HOLE_END: u64 = 0xffff_8800_0000_0000;
+
+/// Whether `[start, start + bytes)` is canonical, does not wrap and lies outside the hypervisor's hole.
+#[inline(always)]
+pub fn range_ok(start: u64, bytes: u64) -> bool {
+    let Some(end) = start.checked_add(bytes) else { return false };
+    end <= 1 << 47 || start >= HOLE_END
+}
+
+/// A typed array in the memory of the calling vCPU.
+#[derive(Debug)]
+pub struct GuestHandle<T> {
+    start: u64,
+    count: u64,
+    of: PhantomData<fn() -> T>,
+}
+
+impl<T> Clone for GuestHandle<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for GuestHandle<T> {}
+
+impl<T> GuestHandle<T> {
+    /// An array of `count` elements at `va`.
+    ///
+    /// # Errors
+    /// `EFAULT` when it is not canonical, wraps, or touches the hypervisor's hole.
+    #[inline(always)]
+    pub fn new(va: u64, count: u64) -> Result<Self, Errno> {
+        let bytes = count.checked_mul(size_of::<T>() as u64).ok_or(Errno::EFAULT)?;
+        if range_ok(va, bytes) { Ok(Self { start: va, count, of: PhantomData }) } else { Err(Errno::EFAULT) }
+    }
+
+    /// Number of elements.
+    pub fn len(&self) -> u64 {
+        self.count
+    }
+
+    /// Whether it has no element.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Whether the guest gave a null pointer.
+    pub fn is_null(&self) -> bool {
+        self.start == 0
+    }
+
+    #[inline(always)]
+    fn address(&self, index: u64) -> Result<GuestVirt, Errno> {
+        if index < self.count { Ok(GuestVirt::new(self.start + index * size_of::<T>() as u64)) } else { Err(Errno::EFAULT) }
+    }
+}
+
+impl<T: FromBytes + IntoBytes + Immutable> GuestHandle<T> {
+    /// Copies element `index` in.
+    ///
+    /// # Errors
+    /// `EFAULT` when the memory is not mapped, or `index` is past the end.
+    #[inline(always)]
+    pub fn read<P: Platform>(&self, hv: &Hypervisor<P>, index: u64) -> Result<T, Errno> {
+        let mut value = T::new_zeroed();
+        hv.platform.copy_in(self.address(index)?, value.as_mut_bytes()).map_err(|_| Errno::EFAULT)?;
+        Ok(value)
+    }
+
+    /// Copies element `index` out.
+    ///
+    /// # Errors
+    /// `EFAULT` when the memory is not mapped writable, or `index` is past the end.
+    #[inline(always)]
+    pub fn write<P: Platform>(&self, hv: &Hypervisor<P>, index: u64, value: &T) -> Result<(), Errno> {
+        hv.platform.copy_out(self.address(index)?, value.as_bytes()).map_err(|_| Errno::EFAULT)
+    }
+}
+
+/// Reads one `T` at `va`.
+///
+/// # Errors
+/// `EFAULT`.
+#[inline(always)]
+pub fn read_one<T: FromBytes + IntoBytes + Immutable, P: Platform>(hv: &Hypervisor<P>, va: u64) -> Result<T, Errno> {
+    GuestHandle::<T>::new(va, 1)?.read(hv, 0)
+}
+
+/// Writes one `T` at `va`.
+///
+/// # Errors
+/// `EFAULT`.
+#[inline(always)]
+pub fn write_one<T: FromBytes + IntoBytes + Immutable, P: Platform>(hv: &Hypervisor<P>, va: u64, value: &T) -> Result<(), Errno> {
+    GuestHandle::<T>::new(va, 1)?.write(hv, 0, value)
+}
+
+/// Reads bytes at `va`.
+///
+/// # Errors
+/// `EFAULT`.
+pub fn read_bytes<P: Platform>(hv: &Hypervisor<P>, va: u64, out: &mut [u8]) -> Result<(), Errno> {
+    if !range_ok(va, out.len() as u64) {
+        return Err(Errno::EFAULT);
+    }
+    hv.platform.copy_in(GuestVirt::new(va), out).map_err(|_| Errno::EFAULT)
+}
+
+/// Writes bytes at `va`.
+///
+/// # Errors
+/// `EFAULT`.
+pub fn write_bytes<P: Platform>(hv: &Hypervisor<P>, va: u64, bytes: &[u8]) -> Result<(), Errno> {
+    if !range_ok(va, bytes.len() as u64) {
+        return Err(Errno::EFAULT);
+    }
+    hv.platform.copy_out(GuestVirt::new(va), bytes).map_err(|_| Errno::EFAULT)
+}

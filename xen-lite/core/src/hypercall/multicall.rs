@@ -1,0 +1,75 @@
+//! `multicall`: a list of hypercalls in one (xen.h, `struct multicall_entry`).
+//!
+//! Each entry is copied in, carried out, and its result written back before the next one is looked at, so that a list may be
+//! continued from any entry. An entry that changes the guest's mode (an `iret`) ends the list: the rest belongs to a context
+//! that is gone.
+
+use abi::xen::MulticallEntry;
+use core::mem::offset_of;
+
+use super::guest::{GuestHandle, write_one};
+use super::{Args, Caller, dispatch};
+use crate::Hypervisor;
+use crate::effects::{Done, Effects, Todo};
+use crate::fail::{Errno, Fail};
+use crate::platform::Platform;
+
+/// Arguments: address of the entries, their number.
+pub fn multicall<P: Platform>(hv: &Hypervisor<P>, caller: &mut Caller<'_>, args: &mut Args) -> Result<Done, Fail> {
+    if caller.in_multicall {
+        return Err(Fail::Errno(Errno::EINVAL));
+    }
+    let count = u64::from(args[1] as u32);
+    let entries = GuestHandle::<MulticallEntry>::new(args[0], count)?;
+    caller.in_multicall = true;
+    let result = run(hv, caller, entries, args);
+    caller.in_multicall = false;
+    result
+}
+
+fn run<P: Platform>(
+    hv: &Hypervisor<P>,
+    caller: &mut Caller<'_>,
+    entries: GuestHandle<MulticallEntry>,
+    args: &mut Args,
+) -> Result<Done, Fail> {
+    let start = args[0];
+    let mut effects = Effects::NONE;
+    for index in 0..entries.len() {
+        if index > 0 && hv.platform.interrupt_pending() {
+            return continue_at(start, index, entries.len(), args, effects);
+        }
+        let address = start + index * size_of::<MulticallEntry>() as u64;
+        let entry = entries.read(hv, index)?;
+        let mut call = entry.args;
+        let mode = caller.state.mode;
+        let value = match dispatch(hv, caller, entry.op, &mut call) {
+            Ok(done) => {
+                effects = effects.and(done.effects);
+                if caller.state.mode != mode || done.effects.todo.contains(Todo::REGS_REPLACED) {
+                    return Ok(Done { value: 0, effects });
+                }
+                done.value
+            }
+            Err(Fail::Errno(errno)) => errno.as_ret(),
+            Err(Fail::Again) => {
+                write_one(hv, address + offset_of!(MulticallEntry, args) as u64, &call)?;
+                return continue_at(start, index, entries.len(), args, effects);
+            }
+            Err(Fail::AgainWith(more)) => {
+                write_one(hv, address + offset_of!(MulticallEntry, args) as u64, &call)?;
+                return continue_at(start, index, entries.len(), args, effects.and(more));
+            }
+            Err(crash) => return Err(crash),
+        };
+        write_one(hv, address + offset_of!(MulticallEntry, result) as u64, &value)?;
+    }
+    Ok(Done { value: 0, effects })
+}
+
+/// Continues with entry `index`. Effects that were due are due now: a multicall that goes on later must not keep them.
+fn continue_at(start: u64, index: u64, count: u64, args: &mut Args, effects: Effects) -> Result<Done, Fail> {
+    args[0] = start + index * size_of::<MulticallEntry>() as u64;
+    args[1] = count - index;
+    if effects == Effects::NONE { Err(Fail::Again) } else { Err(Fail::AgainWith(effects)) }
+}

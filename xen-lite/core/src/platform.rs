@@ -1,0 +1,147 @@
+//! What the machine gives to the hypervisor.
+//!
+//! The image implements [`Platform`] over real memory and instructions; tests implement it over a vector of frames and a
+//! virtual clock. Memory that guests may write at the same time is reached only through single loads and stores by value,
+//! never through references.
+
+use crate::addr::{CpuId, GuestVirt, Mfn};
+use crate::effects::Effects;
+
+/// A guest address could not be read or written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fault;
+
+/// Whose translations a synchronous flush removes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flush {
+    /// One page, in all address spaces of the CPU's current root.
+    Page(GuestVirt),
+    /// Everything but global entries.
+    All,
+    /// Everything.
+    Global,
+}
+
+/// The two segments that have a base in 64-bit mode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BaseOf {
+    /// FS.
+    Fs,
+    /// GS as the guest uses it now.
+    Gs,
+}
+
+/// How the machine stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Power {
+    /// Off.
+    Off,
+    /// Reset.
+    Reboot,
+    /// Stay, with interrupts off (`noreboot`, or a crash to be looked at).
+    Halt,
+}
+
+/// The machine.
+///
+/// Frame accessors take any frame below the end of RAM that is not the hypervisor's image; callers have checked the number
+/// against the frame table. `word` is 0 to 511. All accesses are atomic by word.
+pub trait Platform: Send + Sync + 'static {
+    /// Reads a 64-bit word of a frame.
+    fn load(&self, mfn: Mfn, word: usize) -> u64;
+    /// Writes a 64-bit word of a frame.
+    fn store(&self, mfn: Mfn, word: usize, value: u64);
+    /// Compare-and-swap of a word; `Err` carries what was found.
+    fn compare_exchange(&self, mfn: Mfn, word: usize, old: u64, new: u64) -> Result<(), u64>;
+    /// Atomic OR; returns the former value.
+    fn fetch_or(&self, mfn: Mfn, word: usize, bits: u64) -> u64;
+    /// Atomic AND; returns the former value.
+    fn fetch_and(&self, mfn: Mfn, word: usize, bits: u64) -> u64;
+    /// Copies bytes out of a frame. `offset + out.len()` must not pass the frame's end.
+    fn load_bytes(&self, mfn: Mfn, offset: usize, out: &mut [u8]);
+    /// Copies bytes into a frame. `offset + bytes.len()` must not pass the frame's end.
+    fn store_bytes(&self, mfn: Mfn, offset: usize, bytes: &[u8]);
+    /// Fills a frame with zeroes.
+    fn clear(&self, mfn: Mfn);
+    /// Copies a whole frame.
+    fn copy_frame(&self, to: Mfn, from: Mfn);
+
+    /// Reads memory of the running vCPU with its own current page tables. The range has been checked to lie outside the
+    /// hypervisor's hole and to be canonical (see `hypercall::guest`).
+    fn copy_in(&self, from: GuestVirt, out: &mut [u8]) -> Result<(), Fault>;
+    /// Writes memory of the running vCPU, as [`Platform::copy_in`]. Multiples of 8 bytes are the fast case.
+    fn copy_out(&self, to: GuestVirt, bytes: &[u8]) -> Result<(), Fault>;
+
+    /// Machine-to-physical table: the guest's number for a frame (`u64::MAX` when invalid).
+    fn m2p(&self, mfn: Mfn) -> u64;
+    /// Sets an entry of the machine-to-physical table.
+    fn set_m2p(&self, mfn: Mfn, pfn: u64);
+    /// Makes a frame a 4th-level table that also maps the hypervisor: writes the entries 256 to 271, and
+    /// nothing else.
+    fn install_hypervisor_slots(&self, root: Mfn);
+
+    /// Makes this the root of the address space that the calling CPU uses, at once (CR3): guest copies go through it. Drops
+    /// the translations that are not global.
+    fn load_root(&self, root: Mfn);
+    /// Flushes translations on these CPUs (bit n is CPU n) and returns when all have done it.
+    fn flush(&self, what: Flush, cpus: u64);
+    /// Flushes the data caches of this CPU (WBINVD).
+    fn flush_cache(&self);
+
+    /// Nanoseconds since boot; monotonic on all CPUs.
+    fn now(&self) -> u64;
+    /// Time stamp counter, and the parameters that turn it into nanoseconds as `vcpu_time_info` states them.
+    fn clock(&self) -> Clock;
+    /// Seconds since 1970 at [`Platform::now`] = 0, and nanoseconds of that second.
+    fn wall_clock_at_boot(&self) -> (u64, u32);
+    /// Programs the calling CPU's timer interrupt for this time (nanoseconds since boot; `u64::MAX` for none).
+    fn set_timer(&self, deadline: u64);
+
+    /// The CPU that calls.
+    fn cpu(&self) -> CpuId;
+    /// Number of CPUs that run.
+    fn cpus(&self) -> u32;
+    /// Whether an interrupt waits for this CPU, so that long work should stop and continue later.
+    fn interrupt_pending(&self) -> bool;
+    /// Carries out the part of effects that concerns other CPUs.
+    fn kick(&self, effects: &Effects);
+
+    /// The running vCPU's FS or GS base as the CPU has it.
+    fn guest_base(&self, of: BaseOf) -> u64;
+    /// Sets the running vCPU's FS or GS base in the CPU. The value is canonical.
+    fn set_guest_base(&self, of: BaseOf, value: u64);
+
+    /// Loads the GS selector and keeps the GS base in use. Returns the base that the descriptor gave; `None` when the
+    /// selector cannot be loaded (GS then holds 0).
+    fn load_gs_selector(&self, selector: u16) -> Option<u64>;
+
+    /// Sends bytes to the machine's console.
+    fn console_write(&self, bytes: &[u8]);
+    /// Takes bytes typed on the machine's console; returns how many.
+    fn console_read(&self, out: &mut [u8]) -> usize;
+
+    /// Reads an I/O port of the machine, `width` 1, 2 or 4 bytes.
+    fn port_in(&self, port: u16, width: u8) -> u32;
+    /// Writes an I/O port of the machine.
+    fn port_out(&self, port: u16, width: u8, value: u32);
+    /// CPUID of the machine: (eax, ebx, ecx, edx).
+    fn cpuid(&self, leaf: u32, subleaf: u32) -> (u32, u32, u32, u32);
+
+    /// Stops the machine.
+    fn power(&self, how: Power) -> !;
+}
+
+/// How the time stamp counter relates to nanoseconds (`struct vcpu_time_info` in xen.h).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Clock {
+    /// TSC at a reference point.
+    pub tsc: u64,
+    /// Nanoseconds since boot at that point.
+    pub ns: u64,
+    /// `tsc_to_system_mul`.
+    pub mul: u32,
+    /// `tsc_shift`.
+    pub shift: i8,
+    /// TSC frequency in kHz.
+    pub khz: u32,
+}

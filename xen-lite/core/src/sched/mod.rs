@@ -1,0 +1,552 @@
+//! Which vCPU runs where, and for how long.
+//!
+//! # States
+//! A vCPU is *runnable* when nothing holds it back: no flag of [`Hold`] is set, it is not paused, its domain is neither paused
+//! nor shut down. A runnable vCPU is *running* on one CPU or *queued* on one. The four run states that guests and toolstacks
+//! see (`RUNSTATE_*` of vcpu.h) follow: running; runnable; blocked ([`Hold::BLOCKED`]); offline (everything else).
+//!
+//! # Locks
+//! Each CPU has a run queue in a mutex of its own, which is a leaf: nothing else is locked under it, except a vCPU's own run
+//! state account. A vCPU belongs to one CPU's queue ([`VcpuSched::cpu`]); that number changes only under that queue's lock and
+//! only while the vCPU is neither queued nor running. Hence `running_on` and `queued` are stable under the lock.
+//!
+//! # No wake-up is lost
+//! What holds a vCPU back is set and cleared with atomics *outside* the queue lock, and read under it. Whoever removes a
+//! hold calls [`Scheduler::wake`] afterwards; whoever sets one makes the CPU call [`Scheduler::schedule`] afterwards. Both
+//! take the queue lock, and the later of the two sees the flags as they are: a vCPU that was made runnable between "I block" and
+//! the switch is found runnable by `schedule` and stays.
+//!
+//! Blocking for an event is a handshake between two words, each side writing one and then reading the other:
+//!
+//! | blocking vCPU | sender |
+//! |---|---|
+//! | 1. unmask upcalls | 1. set the upcall-pending byte |
+//! | 2. set [`Hold::BLOCKED`] | 2. read the holds; if blocked, clear and wake |
+//! | 3. read the upcall-pending byte; if set, clear `BLOCKED` | |
+//!
+//! All four accesses are sequentially consistent, so at least one side sees the other.
+
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
+
+use spin::Mutex;
+
+use crate::Hypervisor;
+use crate::addr::CpuId;
+use crate::domain::{Domain, Life, Vcpu};
+use crate::effects::{Effects, Todo};
+use crate::fail::Errno;
+use crate::platform::Platform;
+use crate::time::Timers;
+
+mod control;
+mod policy;
+mod runstate;
+#[cfg(test)]
+mod tests;
+
+pub use control::{Pause, crash_domain, shut_down};
+pub use policy::{Credit, Null, Policy, RATE_LIMIT, SLICE};
+pub use runstate::{Runstate, State};
+
+/// No CPU, in an atomic.
+const NOWHERE: u32 = u32::MAX;
+
+bitflags::bitflags! {
+    /// What holds a vCPU back, apart from pauses.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Hold: u32 {
+        /// Waits for an event (`SCHEDOP_block`, `SCHEDOP_poll`).
+        const BLOCKED = 1 << 0;
+        /// Down (`VCPUOP_down`), or never brought up.
+        const DOWN = 1 << 1;
+    }
+}
+
+/// The scheduler's part of a vCPU.
+#[derive(Debug)]
+pub struct VcpuSched {
+    holds: AtomicU32,
+    pauses: AtomicU32,
+    /// The CPU whose queue it belongs to.
+    cpu: AtomicU32,
+    /// The CPU it runs on, or [`NOWHERE`].
+    running_on: AtomicU32,
+    queued: AtomicBool,
+    yielded: AtomicBool,
+    /// What [`Hold::BLOCKED`] waits for when it polls: 0 does not poll, `u32::MAX` several ports, else one port.
+    poll: AtomicU32,
+    /// Weighted time it has had, in nanoseconds at the default weight.
+    pub(crate) virtual_time: AtomicU64,
+    /// Share of CPU time relative to others (`xl sched-credit -w`).
+    pub(crate) weight: AtomicU32,
+    /// Most per cent of one CPU that it may use; 0 is no limit. Stored for the toolstack.
+    pub(crate) cap: AtomicU32,
+    /// CPUs it may run on.
+    affinity: AtomicU64,
+    /// CPUs it should run on.
+    soft_affinity: AtomicU64,
+    /// CPU that `SCHEDOP_pin_override` named; negative is none.
+    pin: AtomicI32,
+    runstate: Mutex<Runstate>,
+}
+
+impl Default for VcpuSched {
+    fn default() -> Self {
+        VcpuSched {
+            holds: AtomicU32::new(Hold::DOWN.bits()),
+            pauses: AtomicU32::new(0),
+            cpu: AtomicU32::new(0),
+            running_on: AtomicU32::new(NOWHERE),
+            queued: AtomicBool::new(false),
+            yielded: AtomicBool::new(false),
+            poll: AtomicU32::new(0),
+            virtual_time: AtomicU64::new(0),
+            weight: AtomicU32::new(policy::DEFAULT_WEIGHT),
+            cap: AtomicU32::new(0),
+            affinity: AtomicU64::new(u64::MAX),
+            soft_affinity: AtomicU64::new(u64::MAX),
+            pin: AtomicI32::new(-1),
+            runstate: Mutex::new(Runstate::default()),
+        }
+    }
+}
+
+impl VcpuSched {
+    /// What holds it back, pauses apart.
+    #[inline(always)]
+    pub fn holds(&self) -> Hold {
+        Hold::from_bits_retain(self.holds.load(Ordering::SeqCst))
+    }
+
+    /// Whether it is up in the sense of `VCPUOP_is_up`.
+    pub fn is_up(&self) -> bool {
+        !self.holds().contains(Hold::DOWN)
+    }
+
+    /// The CPU it runs on.
+    #[inline(always)]
+    pub fn running_on(&self) -> Option<CpuId> {
+        match self.running_on.load(Ordering::SeqCst) {
+            NOWHERE => None,
+            cpu => Some(CpuId::new(cpu)),
+        }
+    }
+
+    /// The CPU whose queue it belongs to: where it runs or ran last.
+    pub fn cpu(&self) -> CpuId {
+        CpuId::new(self.cpu.load(Ordering::Relaxed))
+    }
+
+    /// The ports that it polls: 0 none, `u32::MAX` several, else that one.
+    pub(crate) fn poll(&self) -> u32 {
+        self.poll.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn set_poll(&self, ports: u32) {
+        self.poll.store(ports, Ordering::SeqCst);
+    }
+
+    fn hold(&self, what: Hold) -> Hold {
+        Hold::from_bits_retain(self.holds.fetch_or(what.bits(), Ordering::SeqCst))
+    }
+
+    fn release(&self, what: Hold) -> Hold {
+        Hold::from_bits_retain(self.holds.fetch_and(!what.bits(), Ordering::SeqCst))
+    }
+
+    /// CPUs it may run on now, the override of `SCHEDOP_pin_override` considered.
+    pub fn allowed(&self) -> u64 {
+        match u32::try_from(self.pin.load(Ordering::Relaxed)) {
+            Ok(cpu) if cpu < 64 => 1 << cpu,
+            _ => self.affinity.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Hard and soft affinity as the toolstack set them (bit n is CPU n).
+    pub fn affinity(&self) -> (u64, u64) {
+        (self.affinity.load(Ordering::Relaxed), self.soft_affinity.load(Ordering::Relaxed))
+    }
+}
+
+/// Whether nothing holds the vCPU back.
+pub fn is_runnable(vcpu: &Vcpu) -> bool {
+    if vcpu.sched.holds.load(Ordering::SeqCst) != 0 || vcpu.sched.pauses.load(Ordering::SeqCst) != 0 {
+        return false;
+    }
+    let Some(domain) = vcpu.domain.upgrade() else { return false };
+    domain.paused.load(Ordering::SeqCst) == 0 && domain.life() == Life::Alive
+}
+
+/// One CPU's vCPUs.
+#[derive(Debug)]
+pub struct Queue {
+    /// Runnable and not running, in the order in which they run.
+    waiting: VecDeque<Arc<Vcpu>>,
+    current: Option<Arc<Vcpu>>,
+    /// When `current` began to run without interruption.
+    started: u64,
+    /// Up to when `current` was charged.
+    charged: u64,
+    /// The least virtual time that a waking vCPU gets: nobody gains by sleeping.
+    floor: u64,
+}
+
+/// What a CPU does next.
+#[derive(Debug)]
+pub struct Decision {
+    /// The vCPU to run; none is idle.
+    pub next: Option<Arc<Vcpu>>,
+    /// When the CPU must call [`crate::time::tick`] at the latest, in nanoseconds since boot; `u64::MAX` is never.
+    pub deadline: u64,
+}
+
+/// All run queues.
+#[derive(Debug)]
+pub struct Scheduler {
+    queues: Box<[Mutex<Queue>]>,
+    /// CPUs without a vCPU (bit n is CPU n). A hint.
+    idle: AtomicU64,
+    /// When each CPU's current slice ends.
+    slice_end: Box<[AtomicU64]>,
+    policy: Box<dyn Policy>,
+    /// Timers of vCPUs, by CPU.
+    pub timers: Timers,
+}
+
+impl Default for Scheduler {
+    fn default() -> Self {
+        Scheduler::new(1, Box::new(Credit))
+    }
+}
+
+impl Scheduler {
+    /// Queues for `cpus` CPUs (at most 64), all idle.
+    pub fn new(cpus: u32, policy: Box<dyn Policy>) -> Scheduler {
+        let cpus = cpus.clamp(1, 64);
+        let queue = || Queue { waiting: VecDeque::new(), current: None, started: 0, charged: 0, floor: 0 };
+        Scheduler {
+            queues: (0..cpus).map(|_| Mutex::new(queue())).collect::<Vec<_>>().into_boxed_slice(),
+            idle: AtomicU64::new(u64::MAX >> (64 - cpus)),
+            slice_end: (0..cpus).map(|_| AtomicU64::new(u64::MAX)).collect::<Vec<_>>().into_boxed_slice(),
+            policy,
+            timers: Timers::new(cpus),
+        }
+    }
+
+    /// The policy's number in the public interface (`XEN_SCHEDULER_*`) and its name.
+    pub fn policy(&self) -> (u32, &'static str) {
+        (self.policy.id(), self.policy.name())
+    }
+
+    /// Number of CPUs.
+    pub fn cpus(&self) -> u32 {
+        self.queues.len() as u32
+    }
+
+    pub(crate) fn slice_end(&self, cpu: CpuId) -> u64 {
+        self.slice_end.get(cpu.index()).map_or(u64::MAX, |end| end.load(Ordering::Relaxed))
+    }
+
+    /// Prepares for these vCPUs: room in the queues, so that waking never allocates, and a CPU each. Call it once, before
+    /// the vCPUs are given to their domain.
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    pub fn admit(&self, vcpus: &[Arc<Vcpu>], now: u64) -> Result<(), Errno> {
+        for queue in &self.queues {
+            let mut queue = queue.lock();
+            let room = queue.waiting.capacity().max(16) + vcpus.len();
+            let more = room - queue.waiting.len();
+            queue.waiting.try_reserve(more).map_err(|_| Errno::ENOMEM)?;
+        }
+        self.timers.admit(vcpus.len())?;
+        for vcpu in vcpus {
+            vcpu.sched.cpu.store(vcpu.id.raw() % self.cpus(), Ordering::Relaxed);
+            vcpu.sched.runstate.lock().enter(State::Offline, now);
+        }
+        Ok(())
+    }
+
+    /// Locks the queue that the vCPU belongs to.
+    fn queue_of(&self, vcpu: &Vcpu) -> (CpuId, spin::MutexGuard<'_, Queue>) {
+        loop {
+            let cpu = vcpu.sched.cpu();
+            let queue = self.queues[cpu.index() % self.queues.len()].lock();
+            if vcpu.sched.cpu() == cpu {
+                return (cpu, queue);
+            }
+        }
+    }
+
+    /// Makes sure that a vCPU that became runnable runs soon. Does nothing when it is not runnable, queued, or running.
+    pub fn wake<P: Platform>(&self, hv: &Hypervisor<P>, vcpu: &Arc<Vcpu>) -> Effects {
+        if !is_runnable(vcpu) {
+            return Effects::NONE;
+        }
+        self.rehome(vcpu);
+        let (cpu, mut queue) = self.queue_of(vcpu);
+        let sched = &vcpu.sched;
+        if sched.queued.load(Ordering::Relaxed) || sched.running_on().is_some() {
+            return Effects::NONE;
+        }
+        sched.runstate.lock().enter(State::Runnable, hv.platform.now());
+        sched.virtual_time.fetch_max(queue.floor, Ordering::Relaxed);
+        let preempts = match &queue.current {
+            None => true,
+            Some(current) => self.policy.preempts(vcpu, current),
+        };
+        self.enqueue(&mut queue, vcpu.clone());
+        if preempts { reschedule(hv, cpu) } else { self.bound_slice(hv, cpu, &queue) }
+    }
+
+    /// A vCPU waits now: one that runs alone, without end of slice, must get one.
+    fn bound_slice<P: Platform>(&self, hv: &Hypervisor<P>, cpu: CpuId, queue: &Queue) -> Effects {
+        if self.slice_end(cpu) != u64::MAX {
+            return Effects::NONE;
+        }
+        let end = queue.started.saturating_add(self.policy.slice());
+        self.slice_end[cpu.index()].store(end, Ordering::Relaxed);
+        if cpu == hv.platform.cpu() {
+            self.timers.program(hv, cpu);
+            Effects::NONE
+        } else {
+            reschedule(hv, cpu)
+        }
+    }
+
+    fn enqueue(&self, queue: &mut Queue, vcpu: Arc<Vcpu>) {
+        vcpu.sched.queued.store(true, Ordering::Relaxed);
+        let place = self.policy.place(&queue.waiting, &vcpu);
+        queue.waiting.insert(place.min(queue.waiting.len()), vcpu);
+    }
+
+    /// Moves a vCPU that is neither queued nor running to the queue of an idle CPU, if its own is busy or forbidden.
+    fn rehome(&self, vcpu: &Arc<Vcpu>) {
+        if self.queues.len() == 1 {
+            return;
+        }
+        let (allowed, soft) = (self.usable(vcpu.sched.allowed()), vcpu.sched.affinity().1);
+        let idle = self.idle.load(Ordering::Relaxed) & allowed;
+        let (cpu, queue) = self.queue_of(vcpu);
+        if vcpu.sched.queued.load(Ordering::Relaxed) || vcpu.sched.running_on().is_some() {
+            return;
+        }
+        let home_allowed = allowed & 1 << cpu.raw() != 0;
+        if home_allowed && queue.current.is_none() {
+            return;
+        }
+        let pick = [idle & soft, idle, if home_allowed { 0 } else { allowed }].into_iter().find(|set| *set != 0);
+        if let Some(set) = pick {
+            vcpu.sched.cpu.store(set.trailing_zeros(), Ordering::Relaxed);
+        }
+    }
+
+    /// The CPUs of a set that exist; all when none does.
+    fn usable(&self, set: u64) -> u64 {
+        let all = u64::MAX >> (64 - self.cpus());
+        if set & all != 0 { set & all } else { all }
+    }
+
+    /// An event arrived for a vCPU: ends its wait if it waits, and makes another CPU that runs it look.
+    #[inline(always)]
+    pub fn notify<P: Platform>(&self, hv: &Hypervisor<P>, vcpu: &Arc<Vcpu>) -> Effects {
+        if vcpu.sched.holds().contains(Hold::BLOCKED) {
+            return self.unblock(hv, vcpu);
+        }
+        match vcpu.sched.running_on() {
+            Some(cpu) if cpu != hv.platform.cpu() => Effects { todo: Todo::empty(), kick: 1 << cpu.raw() },
+            _ => Effects::NONE,
+        }
+    }
+
+    /// Ends the wait of a vCPU for an event, if it waits.
+    #[cold]
+    pub fn unblock<P: Platform>(&self, hv: &Hypervisor<P>, vcpu: &Arc<Vcpu>) -> Effects {
+        if vcpu.sched.release(Hold::BLOCKED).contains(Hold::BLOCKED) { self.wake(hv, vcpu) } else { Effects::NONE }
+    }
+
+    /// The calling vCPU waits for an event. The caller has unmasked its upcalls; if one is pending already, it does not wait.
+    pub fn block<P: Platform>(&self, hv: &Hypervisor<P>, vcpu: &Arc<Vcpu>) -> Effects {
+        vcpu.sched.hold(Hold::BLOCKED);
+        if crate::event::upcall_pending(hv, vcpu) {
+            vcpu.sched.release(Hold::BLOCKED);
+            return Effects::NONE;
+        }
+        Effects::todo(Todo::RESCHEDULE)
+    }
+
+    /// Sets [`Hold::BLOCKED`] without the check of [`Scheduler::block`]: the caller checks its own condition afterwards.
+    pub(crate) fn start_wait(&self, vcpu: &Vcpu) {
+        vcpu.sched.hold(Hold::BLOCKED);
+    }
+
+    /// Takes back [`Scheduler::start_wait`].
+    pub(crate) fn cancel_wait(&self, vcpu: &Vcpu) {
+        vcpu.sched.release(Hold::BLOCKED);
+    }
+
+    /// The calling vCPU lets others go first, if there are any.
+    pub fn yield_now(&self, vcpu: &Vcpu) -> Effects {
+        vcpu.sched.yielded.store(true, Ordering::Relaxed);
+        Effects::todo(Todo::RESCHEDULE)
+    }
+
+    /// Brings a vCPU up; `false` when it was up already.
+    pub fn up<P: Platform>(&self, hv: &Hypervisor<P>, vcpu: &Arc<Vcpu>) -> (bool, Effects) {
+        let was_down = vcpu.sched.release(Hold::DOWN).contains(Hold::DOWN);
+        (was_down, self.wake(hv, vcpu))
+    }
+
+    /// Takes a vCPU down.
+    pub fn down<P: Platform>(&self, hv: &Hypervisor<P>, vcpu: &Arc<Vcpu>) -> Effects {
+        vcpu.sched.hold(Hold::DOWN);
+        self.stop(hv, vcpu)
+    }
+
+    /// A hold was set on a vCPU: takes it out of its queue, or makes its CPU choose again.
+    pub(crate) fn stop<P: Platform>(&self, hv: &Hypervisor<P>, vcpu: &Arc<Vcpu>) -> Effects {
+        let (cpu, mut queue) = self.queue_of(vcpu);
+        if vcpu.sched.running_on().is_some() {
+            return reschedule(hv, cpu);
+        }
+        if vcpu.sched.queued.swap(false, Ordering::Relaxed) {
+            queue.waiting.retain(|other| !Arc::ptr_eq(other, vcpu));
+        }
+        vcpu.sched.runstate.lock().enter(resting(vcpu), hv.platform.now());
+        Effects::NONE
+    }
+
+    /// Chooses what the calling CPU runs next. The image calls it on [`Todo::RESCHEDULE`], when kicked, and when idle ends; it
+    /// then switches, and programs its timer for the deadline.
+    pub fn schedule<P: Platform>(&self, hv: &Hypervisor<P>, cpu: CpuId, now: u64) -> Decision {
+        let mut queue = self.queues[cpu.index()].lock();
+        let queue = &mut *queue;
+        if let Some(previous) = queue.current.take() {
+            let stays = self.put_back(queue, &previous, cpu, now);
+            if stays {
+                queue.current = Some(previous.clone());
+                let end = self.set_slice(queue, cpu, now);
+                return Decision { next: Some(previous), deadline: end.min(self.timers.deadline(cpu)) };
+            }
+        }
+        let next = queue.waiting.pop_front().or_else(|| self.steal(cpu));
+        if let Some(next) = &next {
+            next.sched.queued.store(false, Ordering::Relaxed);
+            next.sched.running_on.store(cpu.raw(), Ordering::SeqCst);
+            next.sched.runstate.lock().enter(State::Running, now);
+            queue.floor = queue.floor.max(next.sched.virtual_time.load(Ordering::Relaxed));
+            self.idle.fetch_and(!(1 << cpu.raw()), Ordering::Relaxed);
+        } else {
+            self.idle.fetch_or(1 << cpu.raw(), Ordering::Relaxed);
+        }
+        queue.started = now;
+        queue.charged = now;
+        queue.current = next.clone();
+        let end = self.set_slice(queue, cpu, now);
+        let _ = hv;
+        Decision { next, deadline: end.min(self.timers.deadline(cpu)) }
+    }
+
+    /// Accounts for the vCPU that ran, and queues it if it can go on; `true` when it simply goes on.
+    fn put_back(&self, queue: &mut Queue, previous: &Arc<Vcpu>, cpu: CpuId, now: u64) -> bool {
+        let sched = &previous.sched;
+        self.policy.charge(previous, now.saturating_sub(queue.charged));
+        queue.charged = now;
+        let yielded = sched.yielded.swap(false, Ordering::Relaxed);
+        if !is_runnable(previous) {
+            sched.running_on.store(NOWHERE, Ordering::SeqCst);
+            sched.runstate.lock().enter(resting(previous), now);
+            return false;
+        }
+        let allowed = self.usable(sched.allowed()) & 1 << cpu.raw() != 0;
+        let Some(first) = queue.waiting.front() else { return allowed };
+        if yielded {
+            let theirs = first.sched.virtual_time.load(Ordering::Relaxed);
+            sched.virtual_time.fetch_max(theirs, Ordering::Relaxed);
+        } else if allowed {
+            let ran = now.saturating_sub(queue.started);
+            if ran < RATE_LIMIT || (ran < self.policy.slice() && !self.policy.preempts(first, previous)) {
+                return true;
+            }
+        }
+        sched.running_on.store(NOWHERE, Ordering::SeqCst);
+        sched.runstate.lock().enter(State::Runnable, now);
+        self.enqueue(queue, previous.clone());
+        false
+    }
+
+    /// Settles when the slice of `current` ends: never while nobody waits.
+    fn set_slice(&self, queue: &Queue, cpu: CpuId, now: u64) -> u64 {
+        let end = match (&queue.current, queue.waiting.front()) {
+            (Some(current), Some(first)) => {
+                let rate = queue.started.saturating_add(RATE_LIMIT);
+                if now < rate && self.policy.preempts(first, current) {
+                    rate
+                } else {
+                    queue.started.saturating_add(self.policy.slice()).max(now)
+                }
+            }
+            _ => u64::MAX,
+        };
+        self.slice_end[cpu.index()].store(end, Ordering::Relaxed);
+        end
+    }
+
+    /// Work for an idle CPU from another's queue. Only tries locks: two CPUs may want each other's.
+    fn steal(&self, cpu: CpuId) -> Option<Arc<Vcpu>> {
+        for (other, queue) in self.queues.iter().enumerate() {
+            if other == cpu.index() {
+                continue;
+            }
+            let Some(mut queue) = queue.try_lock() else { continue };
+            let mine = |vcpu: &Arc<Vcpu>| self.usable(vcpu.sched.allowed()) & 1 << cpu.raw() != 0;
+            let Some(place) = queue.waiting.iter().position(mine) else { continue };
+            let vcpu = queue.waiting.remove(place)?;
+            vcpu.sched.cpu.store(cpu.raw(), Ordering::Relaxed);
+            return Some(vcpu);
+        }
+        None
+    }
+
+    /// The vCPU that a CPU runs.
+    pub fn current(&self, cpu: CpuId) -> Option<Arc<Vcpu>> {
+        self.queues.get(cpu.index())?.lock().current.clone()
+    }
+
+    /// Nanoseconds that a vCPU has run.
+    pub fn cpu_time(&self, vcpu: &Vcpu, now: u64) -> u64 {
+        self.runstate(vcpu, now).times[State::Running as usize]
+    }
+
+    /// The run state account of a vCPU, up to `now`.
+    pub fn runstate(&self, vcpu: &Vcpu, now: u64) -> Runstate {
+        vcpu.sched.runstate.lock().up_to(now)
+    }
+}
+
+/// The state of a vCPU that cannot run.
+fn resting(vcpu: &Vcpu) -> State {
+    if vcpu.sched.holds().contains(Hold::BLOCKED) { State::Blocked } else { State::Offline }
+}
+
+/// Makes a CPU choose again.
+fn reschedule<P: Platform>(hv: &Hypervisor<P>, cpu: CpuId) -> Effects {
+    if cpu == hv.platform.cpu() {
+        Effects::todo(Todo::RESCHEDULE)
+    } else {
+        Effects { todo: Todo::empty(), kick: 1 << cpu.raw() }
+    }
+}
+
+/// All vCPUs of a domain whose holds changed.
+fn wake_all<P: Platform>(hv: &Hypervisor<P>, domain: &Domain) -> Effects {
+    domain.vcpus().iter().fold(Effects::NONE, |effects, vcpu| effects.and(hv.sched.wake(hv, vcpu)))
+}
+
+fn stop_all<P: Platform>(hv: &Hypervisor<P>, domain: &Domain) -> Effects {
+    domain.vcpus().iter().fold(Effects::NONE, |effects, vcpu| effects.and(hv.sched.stop(hv, vcpu)))
+}

@@ -1,0 +1,70 @@
+//! The fields of `vcpu_info` that say whether events may be delivered (xen.h). The guest writes them at the same time.
+
+use crate::Hypervisor;
+use crate::addr::{MachineAddr, Mfn};
+use crate::domain::Vcpu;
+use crate::platform::Platform;
+
+/// Byte 0 of `vcpu_info`: `evtchn_upcall_pending`.
+const PENDING: u64 = 0xff;
+/// Byte 1: `evtchn_upcall_mask`.
+const MASK: u64 = 0xff << 8;
+/// Word of `vcpu_info.arch.cr2`.
+const CR2_WORD: usize = 2;
+
+fn place(address: MachineAddr) -> (Mfn, usize) {
+    (address.mfn(), address.offset() / 8)
+}
+
+/// Whether an event waits and events are not masked.
+#[inline(always)]
+pub fn upcall_due<P: Platform>(hv: &Hypervisor<P>, vcpu: &Vcpu) -> bool {
+    let Some(address) = vcpu.info() else { return false };
+    let (mfn, word) = place(address);
+    let value = hv.platform.load(mfn, word);
+    value & PENDING != 0 && value & MASK == 0
+}
+
+/// Whether an event waits, masked or not.
+#[inline(always)]
+pub fn upcall_pending<P: Platform>(hv: &Hypervisor<P>, vcpu: &Vcpu) -> bool {
+    let Some(address) = vcpu.info() else { return false };
+    let (mfn, word) = place(address);
+    hv.platform.load(mfn, word) & PENDING != 0
+}
+
+/// Marks that an event waits; returns whether it was marked before.
+#[inline(always)]
+pub fn set_upcall_pending<P: Platform>(hv: &Hypervisor<P>, vcpu: &Vcpu) -> bool {
+    let Some(address) = vcpu.info() else { return false };
+    let (mfn, word) = place(address);
+    hv.platform.fetch_or(mfn, word, 1) & PENDING != 0
+}
+
+/// Whether events are masked. A vCPU without `vcpu_info` gets none.
+#[inline(always)]
+pub fn masked<P: Platform>(hv: &Hypervisor<P>, vcpu: &Vcpu) -> bool {
+    let Some(address) = vcpu.info() else { return true };
+    let (mfn, word) = place(address);
+    hv.platform.load(mfn, word) & MASK != 0
+}
+
+/// Masks or unmasks events.
+#[inline(always)]
+pub fn set_masked<P: Platform>(hv: &Hypervisor<P>, vcpu: &Vcpu, masked: bool) {
+    let Some(address) = vcpu.info() else { return };
+    let (mfn, word) = place(address);
+    if masked {
+        hv.platform.fetch_or(mfn, word, 1 << 8);
+    } else {
+        hv.platform.fetch_and(mfn, word, !MASK);
+    }
+}
+
+/// Tells the guest the address of a page fault (`arch.cr2`).
+#[inline]
+pub fn set_cr2<P: Platform>(hv: &Hypervisor<P>, vcpu: &Vcpu, cr2: u64) {
+    let Some(address) = vcpu.info() else { return };
+    let (mfn, word) = place(address);
+    hv.platform.store(mfn, word + CR2_WORD, cr2);
+}

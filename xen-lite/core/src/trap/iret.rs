@@ -1,0 +1,47 @@
+//! The `iret` hypercall: the guest's kernel returns to an interrupted context (`struct iret_context`, xen-x86_64.h).
+
+use crate::Hypervisor;
+use crate::addr::Mfn;
+use crate::effects::Effects;
+use crate::fail::Why;
+use crate::hypercall::Caller;
+use crate::hypercall::guest::read_one;
+use crate::platform::Platform;
+
+use super::bounce::rflags;
+use super::{info, toggle_mode};
+
+/// The frame's flag that says the context made a system call: RCX and R11 need not be restored.
+const VGCF_IN_SYSCALL: u64 = 1 << 8;
+
+/// Reads the frame at RSP and loads it. RAX, too, comes from the frame.
+///
+/// # Errors
+/// The frame cannot be read, or asks for a user mode that has no page tables: the domain ends.
+pub fn iret<P: Platform>(hv: &Hypervisor<P>, caller: &mut Caller<'_>) -> Result<Effects, Why> {
+    // RAX, R11, RCX, flags, RIP, CS, RFLAGS, RSP, SS
+    let [rax, r11, rcx, flags, rip, cs, new_flags, rsp, ss]: [u64; 9] =
+        read_one(hv, caller.state.regs.rsp).map_err(|_| Why::BadIret("the frame at RSP cannot be read"))?;
+    if cs & 3 == 3 {
+        if caller.state.user_root == Mfn::INVALID {
+            return Err(Why::BadIret("return to user mode without user page tables"));
+        }
+        toggle_mode(hv, caller.state);
+    }
+    if caller.domain.assists(abi::xen::VMASST_TYPE_ARCHITECTURAL_IOPL) {
+        caller.state.iopl = (new_flags >> 12 & 3) as u8;
+    }
+    let regs = &mut caller.state.regs;
+    regs.rip = rip;
+    regs.cs = cs & 0xffff | 3;
+    regs.rflags = new_flags & !(rflags::IOPL | rflags::VM) & 0x3f_7fd5 | rflags::IF | 2;
+    regs.rsp = rsp;
+    regs.ss = ss & 0xffff | 3;
+    regs.rax = rax;
+    if flags & VGCF_IN_SYSCALL == 0 {
+        regs.r11 = r11;
+        regs.rcx = rcx;
+    }
+    info::set_masked(hv, caller.vcpu, new_flags & rflags::IF == 0);
+    Ok(Effects::NONE)
+}
