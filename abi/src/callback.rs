@@ -15,8 +15,8 @@ pub const CALLBACKTYPE_SYSCALL: u16 = 2;
 pub const CALLBACKTYPE_SYSENTER_DEPRECATED: u16 = 3;
 /// X86: Callback for NMI delivery.
 pub const CALLBACKTYPE_NMI: u16 = 4;
-/// X86: sysenter is only available as follows: - 32-bit hypervisor: with the supervisor_mode_kernel feature
-/// enabled - 64-bit hypervisor: 32-bit guest applications on Intel CPUs ('32-on-32-on-64', '32-on-64-on-64')
+/// X86: sysenter is only available as follows: — 32-bit hypervisor: with the supervisor_mode_kernel feature
+/// enabled — 64-bit hypervisor: 32-bit guest applications on Intel CPUs ('32-on-32-on-64', '32-on-64-on-64')
 /// \[nb.
 pub const CALLBACKTYPE_SYSENTER: u16 = 5;
 /// X86/64 hypervisor: Syscall by 32-bit guest app on AMD CPUs ('32-on-32-on-64', '32-on-64-on-64').

@@ -7,8 +7,6 @@
 /// The lowest MSR of Xen; `XEN_CPUID_LEAF(2)` names it. Writing a frame address there fills that frame as hypercall page.
 pub const XEN_HYPERCALL_MSR: u32 = 0x4000_0000;
 
-/// For compatibility with other hypervisor interfaces, the Xen cpuid leaves can be found at the first
-/// otherwise unused 0x100 aligned boundary starting from 0x40000000.
 pub const XEN_CPUID_FIRST_LEAF: u32 = 0x40000000;
 /// "XenV".
 pub const XEN_CPUID_SIGNATURE_EBX: u32 = 0x566e6558;
@@ -34,5 +32,5 @@ pub const XEN_HVM_CPUID_EXT_DEST_ID: u32 = 1 << 5;
 /// Per-vCPU event channel upcalls work correctly with physical IRQs bound to event channels.
 pub const XEN_HVM_CPUID_UPCALL_VECTOR: u32 = 1 << 6;
 /// Max. address width in bits taking memory hotplug into account.
-pub const XEN_CPUID_MACHINE_ADDRESS_WIDTH_MASK: u32 = 0xff << 0;
+pub const XEN_CPUID_MACHINE_ADDRESS_WIDTH_MASK: u32 = 0xff;
 pub const XEN_CPUID_MAX_NUM_LEAVES: u32 = 5;

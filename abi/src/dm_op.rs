@@ -13,10 +13,10 @@ pub const XEN_DMOP_CREATE_IOREQ_SERVER: u32 = 1;
 structs! {
     /// `struct xen_dm_op_create_ioreq_server`.
     pub struct DmOpCreateIoreqServer {
-        /// IN - should server handle buffered ioreqs.
+        /// IN — should server handle buffered ioreqs.
         handle_bufioreq: u8,
         pad: [u8; 3],
-        /// OUT - server id.
+        /// OUT — server id.
         id: u16,
     }
 }
@@ -27,15 +27,15 @@ pub const XEN_DMOP_GET_IOREQ_SERVER_INFO: u32 = 2;
 structs! {
     /// `struct xen_dm_op_get_ioreq_server_info`.
     pub struct DmOpGetIoreqServerInfo {
-        /// IN - server id.
+        /// IN — server id.
         id: u16,
-        /// IN - flags.
+        /// IN — flags.
         flags: u16,
-        /// OUT - buffered ioreq port.
+        /// OUT — buffered ioreq port.
         bufioreq_port: EvtchnPort,
-        /// OUT - sync ioreq gfn (see block comment above).
+        /// OUT — sync ioreq gfn (see block comment above).
         ioreq_gfn: u64,
-        /// OUT - buffered ioreq gfn (see block comment above).
+        /// OUT — buffered ioreq gfn (see block comment above).
         bufioreq_gfn: u64,
     }
 }
@@ -50,14 +50,14 @@ pub const XEN_DMOP_UNMAP_IO_RANGE_FROM_IOREQ_SERVER: u32 = 4;
 structs! {
     /// `struct xen_dm_op_ioreq_server_range`.
     pub struct DmOpIoreqServerRange {
-        /// IN - server id.
+        /// IN — server id.
         id: u16,
         pad: u16,
-        /// IN - type of range.
+        /// IN — type of range.
         type_: u32,
-        /// IN - inclusive start and end of range.
+        /// IN — inclusive start and end of range.
         start: u64,
-        /// IN - inclusive start and end of range.
+        /// IN — inclusive start and end of range.
         end: u64,
     }
 }
@@ -74,9 +74,9 @@ pub const XEN_DMOP_SET_IOREQ_SERVER_STATE: u32 = 5;
 structs! {
     /// `struct xen_dm_op_set_ioreq_server_state`.
     pub struct DmOpSetIoreqServerState {
-        /// IN - server id.
+        /// IN — server id.
         id: u16,
-        /// IN - enabled?
+        /// IN — enabled?
         enabled: u8,
         pad: u8,
     }
@@ -88,7 +88,7 @@ pub const XEN_DMOP_DESTROY_IOREQ_SERVER: u32 = 6;
 structs! {
     /// `struct xen_dm_op_destroy_ioreq_server`.
     pub struct DmOpDestroyIoreqServer {
-        /// IN - server id.
+        /// IN — server id.
         id: u16,
         pad: u16,
     }
@@ -100,10 +100,10 @@ pub const XEN_DMOP_TRACK_DIRTY_VRAM: u32 = 7;
 structs! {
     /// `struct xen_dm_op_track_dirty_vram`.
     pub struct DmOpTrackDirtyVram {
-        /// IN - number of pages to be tracked.
+        /// IN — number of pages to be tracked.
         nr: u32,
         pad: u32,
-        /// IN - first pfn to track.
+        /// IN — first pfn to track.
         first_pfn: u64,
     }
 }
@@ -114,12 +114,12 @@ pub const XEN_DMOP_SET_PCI_INTX_LEVEL: u32 = 8;
 structs! {
     /// `struct xen_dm_op_set_pci_intx_level`.
     pub struct DmOpSetPciIntxLevel {
-        /// IN - PCI INTx identification (domain:bus:device:intx).
+        /// IN — PCI INTx identification (domain:bus:device:intx).
         domain: u16,
         bus: u8,
         device: u8,
         intx: u8,
-        /// IN - Level: 0 -> deasserted, 1 -> asserted.
+        /// IN — Level: 0 -> deasserted, 1 -> asserted.
         level: u8,
     }
 }
@@ -130,9 +130,9 @@ pub const XEN_DMOP_SET_ISA_IRQ_LEVEL: u32 = 9;
 structs! {
     /// `struct xen_dm_op_set_isa_irq_level`.
     pub struct DmOpSetIsaIrqLevel {
-        /// IN - ISA IRQ (0-15).
+        /// IN — ISA IRQ (0-15).
         isa_irq: u8,
-        /// IN - Level: 0 -> deasserted, 1 -> asserted.
+        /// IN — Level: 0 -> deasserted, 1 -> asserted.
         level: u8,
     }
 }
@@ -156,18 +156,18 @@ pub const XEN_DMOP_MODIFIED_MEMORY: u32 = 11;
 structs! {
     /// `struct xen_dm_op_modified_memory`.
     pub struct DmOpModifiedMemory {
-        /// IN - Number of extents to be processed OUT -returns n+1 for failing extent.
+        /// IN — Number of extents to be processed OUT -returns n+1 for failing extent.
         nr_extents: u32,
-        /// IN/OUT - Must be set to 0.
+        /// IN/OUT — Must be set to 0.
         opaque: u32,
     }
 
     /// `struct xen_dm_op_modified_memory_extent`.
     pub struct DmOpModifiedMemoryExtent {
-        /// IN - number of contiguous pages modified.
+        /// IN — number of contiguous pages modified.
         nr: u32,
         pad: u32,
-        /// IN - first pfn modified.
+        /// IN — first pfn modified.
         first_pfn: u64,
     }
 }
@@ -179,12 +179,12 @@ pub const XEN_DMOP_SET_MEM_TYPE: u32 = 12;
 structs! {
     /// `struct xen_dm_op_set_mem_type`.
     pub struct DmOpSetMemType {
-        /// IN - number of contiguous pages.
+        /// IN — number of contiguous pages.
         nr: u32,
-        /// IN - new hvmmem_type_t of region.
+        /// IN — new hvmmem_type_t of region.
         mem_type: u16,
         pad: u16,
-        /// IN - first pfn in region.
+        /// IN — first pfn in region.
         first_pfn: u64,
     }
 }
@@ -195,19 +195,19 @@ pub const XEN_DMOP_INJECT_EVENT: u32 = 13;
 structs! {
     /// `struct xen_dm_op_inject_event`.
     pub struct DmOpInjectEvent {
-        /// IN - index of vCPU.
+        /// IN — index of vCPU.
         vcpuid: u32,
-        /// IN - interrupt vector.
+        /// IN — interrupt vector.
         vector: u8,
-        /// IN - event type (DMOP_EVENT_* ).
+        /// IN — event type (DMOP_EVENT_* ).
         type_: u8,
-        /// IN - instruction length.
+        /// IN — instruction length.
         insn_len: u8,
         pad0: u8,
-        /// IN - error code (or ~0 to skip).
+        /// IN — error code (or ~0 to skip).
         error_code: u32,
         pad1: u32,
-        /// IN - type-specific extra data (%cr2 for #PF, pending_dbg for #DB).
+        /// IN — type-specific extra data (%cr2 for #PF, pending_dbg for #DB).
         cr2: u64,
     }
 }
@@ -230,10 +230,10 @@ pub const XEN_DMOP_INJECT_MSI: u32 = 14;
 structs! {
     /// `struct xen_dm_op_inject_msi`.
     pub struct DmOpInjectMsi {
-        /// IN - MSI data (lower 32 bits).
+        /// IN — MSI data (lower 32 bits).
         data: u32,
         pad: u32,
-        /// IN - MSI address (0xfeexxxxx).
+        /// IN — MSI address (0xfeexxxxx).
         addr: u64,
     }
 }
@@ -245,14 +245,14 @@ pub const XEN_DMOP_MAP_MEM_TYPE_TO_IOREQ_SERVER: u32 = 15;
 structs! {
     /// `struct xen_dm_op_map_mem_type_to_ioreq_server`.
     pub struct DmOpMapMemTypeToIoreqServer {
-        /// IN - ioreq server id.
+        /// IN — ioreq server id.
         id: u16,
-        /// IN - memory type.
+        /// IN — memory type.
         type_: u16,
-        /// IN - types of accesses to be forwarded to the ioreq server. flags with 0 means to unmap the ioreq
+        /// IN — types of accesses to be forwarded to the ioreq server. flags with 0 means to unmap the ioreq
         /// server.
         flags: u32,
-        /// IN/OUT - only used for hypercall continuation, has to be set to zero by the caller.
+        /// IN/OUT — only used for hypercall continuation, has to be set to zero by the caller.
         opaque: u64,
     }
 }
@@ -319,7 +319,7 @@ structs! {
     /// `struct xen_dm_op_set_irq_level`.
     pub struct DmOpSetIrqLevel {
         irq: u32,
-        /// IN - Level: 0 -> deasserted, 1 -> asserted.
+        /// IN — Level: 0 -> deasserted, 1 -> asserted.
         level: u8,
         pad: [u8; 3],
     }

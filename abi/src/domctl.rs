@@ -129,7 +129,6 @@ pub const XEN_DOMINF_SHUTDOWNMASK: u32 = 255;
 pub const XEN_DOMINF_SHUTDOWNSHIFT: u32 = 16;
 /// Domain has no vcpus?
 pub const XEN_INVALID_MAX_VCPU_ID: u32 = 0xffffffff;
-/// Argument of `XEN_DOMCTL_getpageframeinfo`.
 pub const XEN_DOMCTL_PFINFO_LTAB_SHIFT: u32 = 28;
 pub const XEN_DOMCTL_PFINFO_NOTAB: u32 = 0x0 << 28;
 pub const XEN_DOMCTL_PFINFO_L1TAB: u32 = 0x1 << 28;
@@ -426,8 +425,8 @@ structs! {
     }
 }
 
-/// XEN_DOMCTL_deassign_device: The behavior of this DOMCTL differs between the different type of device: -
-/// PCI device (XEN_DOMCTL_DEV_PCI) will be reassigned to DOM0 - DT device (XEN_DOMCTL_DEV_DT) will left
+/// XEN_DOMCTL_deassign_device: The behavior of this DOMCTL differs between the different type of device: —
+/// PCI device (XEN_DOMCTL_DEV_PCI) will be reassigned to DOM0 — DT device (XEN_DOMCTL_DEV_DT) will left
 /// unassigned.
 pub const XEN_DOMCTL_DEV_PCI: u32 = 0;
 pub const XEN_DOMCTL_DEV_DT: u32 = 1;
@@ -535,8 +534,8 @@ pub const XEN_DOMCTL_VMSI_X86_DM_MASK: u32 = 0x000200;
 pub const XEN_DOMCTL_VMSI_X86_DELIV_MASK: u32 = 0x007000;
 pub const XEN_DOMCTL_VMSI_X86_TRIG_MASK: u32 = 0x008000;
 pub const XEN_DOMCTL_VMSI_X86_UNMASKED: u32 = 0x010000;
-/// Returns - zero success, everything done - -E2BIG passed in nr_mfns value too large for the implementation
-/// - positive partial success for the first `result` page frames (with `result` less than nr_mfns),
+/// Returns — zero success, everything done — -E2BIG passed in nr_mfns value too large for the implementation
+/// — positive partial success for the first `result` page frames (with `result` less than nr_mfns),
 /// requiring re-invocation by …
 pub const DPCI_ADD_MAPPING: u32 = 1;
 pub const DPCI_REMOVE_MAPPING: u32 = 0;
@@ -953,14 +952,14 @@ structs! {
     pub struct DomctlVuartOp {
         /// Takes `XEN_DOMCTL_VUART_OP_*` values.
         cmd: u32,
-        /// IN - type of vuart. Currently only vpl011 supported.
+        /// IN — type of vuart. Currently only vpl011 supported.
         type_: u32,
-        /// IN - guest gfn to be used as a ring buffer.
+        /// IN — guest gfn to be used as a ring buffer.
         gfn: u64,
-        /// IN - domid of domain running the backend console.
+        /// IN — domid of domain running the backend console.
         console_domid: Domid,
         pad: [u8; 2],
-        /// OUT - remote port of the event channel used for sending ring buffer events.
+        /// OUT — remote port of the event channel used for sending ring buffer events.
         evtchn: EvtchnPort,
     }
 }
@@ -973,9 +972,9 @@ structs! {
     pub struct DomctlVmtraceOp {
         cmd: u32,
         vcpu: u32,
-        /// IN - @cmd specific data.
+        /// IN — @cmd specific data.
         key: u64,
-        /// IN/OUT - @cmd specific data.
+        /// IN/OUT — @cmd specific data.
         value: u64,
     }
 }

@@ -2,8 +2,6 @@
 //!
 //! The numbers and short comments follow that header (MIT licence), whose longer comments are the reference.
 
-#![expect(missing_docs, reason = "fields and numbers answer to the public header named above")]
-
 /// NAME=VALUE pair (string).
 pub const XEN_ELFNOTE_INFO: u32 = 0;
 /// The virtual address of the entry point (numeric).

@@ -195,7 +195,6 @@ union_accessors! {
     }
 }
 
-/// 2-level ABI.
 pub const EVTCHN_2L_NR_CHANNELS: usize = 0x1000;
 /// Events may have priorities from 0 (highest) to 15 (lowest).
 pub const EVTCHN_FIFO_PRIORITY_MAX: u32 = 0;

@@ -17,9 +17,7 @@ pub type GrantRef = u32;
 pub type GrantHandle = u32;
 
 structs! {
-    /// `struct grant_entry_v1`: Version 1 of the grant table entry structure is maintained largely for backwards
-    /// compatibility. New guests are recommended to support using version 2 to overcome version 1 limitations, but
-    /// to default to version 1.
+    /// `struct grant_entry_v1`.
     pub struct GrantEntryV1 {
         /// GTF_xxx: various type and flag information. \[XEN,GST\].
         flags: u16,
@@ -39,11 +37,11 @@ pub const GNTTAB_RESERVED_XENSTORE: u32 = 1;
 /// Type of grant entry. GTF_invalid: This grant entry grants no privileges. GTF_permit_access: Allow @domid
 /// to map/access @frame. GTF_accept_transfer: Allow @domid to transfer ownership of one page frame to this
 /// guest.
-pub const GTF_INVALID: u16 = 0 << 0;
+pub const GTF_INVALID: u16 = 0;
 pub const GTF_PERMIT_ACCESS: u16 = 1 << 0;
-pub const GTF_ACCEPT_TRANSFER: u16 = 2 << 0;
-pub const GTF_TRANSITIVE: u16 = 3 << 0;
-pub const GTF_TYPE_MASK: u16 = 3 << 0;
+pub const GTF_ACCEPT_TRANSFER: u16 = 2;
+pub const GTF_TRANSITIVE: u16 = 3;
+pub const GTF_TYPE_MASK: u16 = 3;
 pub const GTF_READONLY: u16 = 1 << 2;
 pub const GTF_READING: u16 = 1 << 3;
 pub const GTF_WRITING: u16 = 1 << 4;

@@ -111,7 +111,6 @@ structs! {
     }
 }
 
-/// Definitions relating to DMOP_create_ioreq_server. (Defined here for backwards compatibility).
 pub const HVM_IOREQSRV_BUFIOREQ_OFF: u32 = 0;
 pub const HVM_IOREQSRV_BUFIOREQ_LEGACY: u32 = 1;
 /// Use this when read_pointer gets updated atomically and the pointer pair gets read atomically:

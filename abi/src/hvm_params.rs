@@ -4,7 +4,6 @@
 
 #![expect(missing_docs, reason = "fields and numbers answer to the public header named above")]
 
-/// These parameters are deprecated and their meaning is undefined.
 pub const HVM_PARAM_PAE_ENABLED: u32 = 4;
 pub const HVM_PARAM_DM_DOMAIN: u32 = 13;
 pub const HVM_PARAM_MEMORY_EVENT_CR0: u32 = 20;
@@ -15,16 +14,10 @@ pub const HVM_PARAM_NESTEDHVM: u32 = 24;
 pub const HVM_PARAM_MEMORY_EVENT_SINGLE_STEP: u32 = 25;
 pub const HVM_PARAM_BUFIOREQ_EVTCHN: u32 = 26;
 pub const HVM_PARAM_MEMORY_EVENT_MSR: u32 = 30;
-/// Parameter space for HVMOP_{set,get}_param.
 pub const HVM_PARAM_CALLBACK_IRQ: u32 = 0;
 pub const HVM_PARAM_CALLBACK_IRQ_TYPE_MASK: u64 = 0xff00000000000000;
-/// How should CPU0 event-channel notifications be delivered?
 pub const HVM_PARAM_CALLBACK_TYPE_GSI: u32 = 0;
-/// Val\[55:0\] is a delivery GSI. GSI 0 cannot be used, as it aliases val == 0, and disables all
-/// notifications.
 pub const HVM_PARAM_CALLBACK_TYPE_PCI_INTX: u32 = 1;
-/// Val\[55:0\] is a delivery PCI INTx line: Domain = val\[47:32\], Bus = val\[31:16\] DevFn = val\[15:8\],
-/// IntX = val\[1:0\].
 pub const HVM_PARAM_CALLBACK_TYPE_VECTOR: u32 = 2;
 /// These are not used by Xen. They are here for convenience of HVM-guest xenbus implementations.
 pub const HVM_PARAM_STORE_PFN: u32 = 1;

@@ -44,7 +44,7 @@ structs! {
         pad2: [u16; 3],
     }
 
-    /// `struct vcpu_hvm_x86_64`: The layout of the _ar fields of the segment registers is the following:
+    /// `struct vcpu_hvm_x86_64`.
     pub struct VcpuHvmX8664 {
         rax: u64,
         rcx: u64,

@@ -6,18 +6,12 @@
 
 use crate::{GuestPtr, Union};
 
-/// This file describes the Kexec / Kdump hypercall interface for Xen.
 pub const KEXEC_XEN_NO_PAGES: u32 = 17;
-/// Kexec supports two types of operation: - kexec into a regular kernel, very similar to a standard reboot -
-/// KEXEC_TYPE_DEFAULT is used to specify this type - kexec into a special "crash kernel", aka kexec-on-panic
-/// - …
 pub const KEXEC_TYPE_DEFAULT: u32 = 0;
 pub const KEXEC_TYPE_CRASH: u32 = 1;
 
 structs! {
-    /// `struct xen_kexec_image`: The kexec implementation for Xen allows the user to load two types of kernels,
-    /// KEXEC_TYPE_DEFAULT and KEXEC_TYPE_CRASH. All data needed for a kexec reboot is kept in one xen_kexec_image_t
-    /// per "instance". The data mainly consists …
+    /// `struct xen_kexec_image`.
     pub struct KexecImage {
         page_list: [u64; 17],
         indirection_page: u64,
@@ -76,11 +70,9 @@ structs! {
 union_accessors! {
     KexecSegment.buf {
         as_h, set_h: GuestPtr<u8>,
-        as__pad, set__pad: u64,
     }
 }
 
-/// Load a kexec image into memory.
 pub const KEXEC_CMD_KEXEC_LOAD: u32 = 4;
 
 structs! {
@@ -101,7 +93,6 @@ structs! {
 union_accessors! {
     KexecLoad.segments {
         as_h, set_h: GuestPtr<KexecSegment>,
-        as__pad, set__pad: u64,
     }
 }
 

@@ -124,14 +124,14 @@ structs! {
     /// `struct xen_machphys_mfn_list`.
     pub struct MachphysMfnList {
         /// Size of the 'extent_start' array. Fewer entries will be filled if the machphys table is smaller than
-        /// max_extents * 2MB.
+        /// max_extents · 2MB.
         max_extents: u32,
         _pad0: [u8; 4],
         /// Pointer to buffer to fill with list of extent starts. If there are any large discontiguities in the
         /// machine address space, 2MB gaps in the machphys table will be represented by an MFN base of zero.
         extent_start: GuestPtr<u64>,
         /// Number of extents written to the above array. This will be smaller than 'max_extents' if the
-        /// machphys table is smaller than max_e * 2MB.
+        /// machphys table is smaller than max_e · 2MB.
         nr_extents: u32,
         _pad1: [u8; 4],
     }
@@ -336,7 +336,7 @@ pub const XENMEM_SHARING_OP_FORK_RESET: u32 = 10;
 pub const XENMEM_SHARING_OP_S_HANDLE_INVALID: i32 = -10;
 pub const XENMEM_SHARING_OP_C_HANDLE_INVALID: i32 = -9;
 /// The following allows sharing of grant refs. This is useful for sharing utilities sitting as "filters" in
-/// IO backends (e.g. memshr + blktap(2)).
+/// IO backends (e.g. memshr plus blktap(2)).
 pub const XENMEM_SHARING_OP_FIELD_IS_GREF_FLAG: u64 = 1 << 62;
 
 structs! {
@@ -473,20 +473,20 @@ pub const XENMEM_ACQUIRE_RESOURCE: u32 = 28;
 structs! {
     /// `struct xen_mem_acquire_resource`.
     pub struct MemAcquireResource {
-        /// IN - The domain whose resource is to be mapped.
+        /// IN — The domain whose resource is to be mapped.
         domid: Domid,
-        /// IN - the type of resource.
+        /// IN — the type of resource.
         type_: u16,
-        /// IN - a type-specific resource identifier, which must be zero unless stated otherwise.
+        /// IN — a type-specific resource identifier, which must be zero unless stated otherwise.
         id: u32,
         nr_frames: u32,
         /// Padding field, must be zero on input. In a previous version this was an output field with the lowest
         /// bit named XENMEM_rsrc_acq_caller_owned.
         pad: u32,
-        /// IN - the index of the initial frame to be mapped. This parameter is ignored if nr_frames is 0. This
+        /// IN — the index of the initial frame to be mapped. This parameter is ignored if nr_frames is 0. This
         /// value may be updated over the course of the operation.
         frame: u64,
-        /// IN/OUT - If the tools domain is PV then, upon return, frame_list will be populated with the MFNs of
+        /// IN/OUT — If the tools domain is PV then, upon return, frame_list will be populated with the MFNs of
         /// the resource.
         frame_list: GuestPtr<u64>,
     }

@@ -111,7 +111,7 @@ structs! {
         index: i32,
         /// IN or OUT.
         pirq: i32,
-        /// IN - high 16 bits hold segment for ..._MSI_SEG and ..._MULTI_MSI.
+        /// IN — high 16 bits hold segment for ..._MSI_SEG and ..._MULTI_MSI.
         bus: i32,
         devfn: i32,
         /// IN (also OUT for ..._MULTI_MSI).

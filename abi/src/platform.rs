@@ -646,8 +646,7 @@ pub const XEN_RESOURCE_OP_MSR_READ: u32 = 0;
 pub const XEN_RESOURCE_OP_MSR_WRITE: u32 = 1;
 
 structs! {
-    /// `struct xenpf_resource_entry`: Specially handled MSRs: - MSR_IA32_TSC READ: Returns the scaled system
-    /// time(ns) instead of raw timestamp.
+    /// `struct xenpf_resource_entry`.
     pub struct XenpfResourceEntry {
         u: Union<u32, 1>,
         /// IN: padding and must be zero.

@@ -393,7 +393,7 @@ pub const SYSCTL_PAGE_ONLINE: u32 = 2;
 pub const SYSCTL_QUERY_PAGE_OFFLINE: u32 = 3;
 pub const PG_OFFLINE_STATUS_MASK: u32 = 0xff;
 /// The result is invalid, i.e. HV does not handle it.
-pub const PG_OFFLINE_INVALID: u32 = 0x1 << 0;
+pub const PG_OFFLINE_INVALID: u32 = 0x1;
 pub const PG_OFFLINE_OFFLINED: u32 = 0x1 << 1;
 pub const PG_OFFLINE_PENDING: u32 = 0x1 << 2;
 pub const PG_OFFLINE_FAILED: u32 = 0x1 << 3;
@@ -473,7 +473,7 @@ structs! {
         node: u32,
     }
 
-    /// `struct xen_sysctl_cputopoinfo`: IN: - a NULL 'cputopo' handle is a request for maximun 'num_cpus'. -
+    /// `struct xen_sysctl_cputopoinfo`: IN: — a NULL 'cputopo' handle is a request for maximun 'num_cpus'. —
     /// otherwise it's the number of entries in 'cputopo'.
     pub struct SysctlCputopoinfo {
         num_cpus: u32,
@@ -493,15 +493,13 @@ structs! {
         memfree: u64,
     }
 
-    /// `struct xen_sysctl_numainfo`: IN: - Both 'meminfo' and 'distance' handles being null is a request for
-    /// maximum value of 'num_nodes'. - Otherwise it's the number of entries in 'meminfo' and square root of number
-    /// of entries in 'distance' (when corresponding …
+    /// `struct xen_sysctl_numainfo`.
     pub struct SysctlNumainfo {
         num_nodes: u32,
         _pad0: [u8; 4],
         meminfo: GuestPtr<SysctlMeminfo>,
-        /// Distance between nodes 'i' and 'j' is stored in index 'i*N + j', where N is the number of nodes that
-        /// will be returned in 'num_nodes' (i.e. not 'num_nodes' provided by the caller).
+        /// Distance between nodes 'i' and 'j' is stored in index 'i*N plus j', where N is the number of nodes
+        /// that will be returned in 'num_nodes' (i.e. not 'num_nodes' provided by the caller).
         distance: GuestPtr<u32>,
     }
 }
@@ -535,7 +533,6 @@ structs! {
     }
 }
 
-/// Error return values of cpupool operations:
 pub const ARINC653_MAX_DOMAINS_PER_SCHEDULE: u32 = 64;
 
 structs! {
@@ -779,7 +776,6 @@ pub const XEN_SYSCTL_CPU_FEATURESET_PV: u32 = 2;
 pub const XEN_SYSCTL_CPU_FEATURESET_HVM: u32 = 3;
 pub const XEN_SYSCTL_CPU_FEATURESET_PV_MAX: u32 = 4;
 pub const XEN_SYSCTL_CPU_FEATURESET_HVM_MAX: u32 = 5;
-/// Argument of `XEN_SYSCTL_LIVEPATCH_op`.
 pub const LIVEPATCH_PAYLOAD_VERSION: u32 = 2;
 /// Structure describing an ELF payload. Uniquely identifies the payload. Should be human readable.
 /// Recommended length is upto XEN_LIVEPATCH_NAME_SIZE. Includes the NUL terminator.

@@ -16,14 +16,11 @@ pub const XEN_NETIF_CTRL_HASH_TYPE_IPV4: u32 = 1 << 0;
 pub const XEN_NETIF_CTRL_HASH_TYPE_IPV4_TCP: u32 = 1 << 1;
 pub const XEN_NETIF_CTRL_HASH_TYPE_IPV6: u32 = 1 << 2;
 pub const XEN_NETIF_CTRL_HASH_TYPE_IPV6_TCP: u32 = 1 << 3;
-/// Hash algorithms ===============.
 pub const XEN_NETIF_CTRL_HASH_ALGORITHM_NONE: u32 = 0;
-/// Toeplitz hash:
 pub const XEN_NETIF_CTRL_HASH_ALGORITHM_TOEPLITZ: u32 = 1;
 
 structs! {
-    /// `struct xen_netif_ctrl_request`: Control requests (struct xen_netif_ctrl_request)
-    /// ================================================.
+    /// `struct xen_netif_ctrl_request`.
     pub struct NetifCtrlRequest {
         id: u16,
         type_: u16,
@@ -44,8 +41,7 @@ pub const XEN_NETIF_CTRL_TYPE_ADD_GREF_MAPPING: u32 = 9;
 pub const XEN_NETIF_CTRL_TYPE_DEL_GREF_MAPPING: u32 = 10;
 
 structs! {
-    /// `struct xen_netif_ctrl_response`: Control responses (struct xen_netif_ctrl_response)
-    /// ==================================================.
+    /// `struct xen_netif_ctrl_response`.
     pub struct NetifCtrlResponse {
         id: u16,
         type_: u16,
@@ -60,7 +56,7 @@ pub const XEN_NETIF_CTRL_STATUS_INVALID_PARAMETER: u32 = 2;
 pub const XEN_NETIF_CTRL_STATUS_BUFFER_OVERFLOW: u32 = 3;
 
 structs! {
-    /// `struct xen_netif_gref`: Static Grants (struct xen_netif_gref) =====================================.
+    /// `struct xen_netif_gref`.
     pub struct NetifGref {
         ref_: GrantRef,
         flags: u16,
@@ -153,7 +149,7 @@ structs! {
     }
 }
 
-/// Never used - invalid.
+/// Never used — invalid.
 pub const XEN_NETIF_EXTRA_TYPE_NONE: u8 = 0;
 /// U.gso.
 pub const XEN_NETIF_EXTRA_TYPE_GSO: u8 = 1;

@@ -7,4 +7,4 @@
 pub const XEN_IO_PROTO_ABI_X86_32: &str = "x86_32-abi";
 pub const XEN_IO_PROTO_ABI_X86_64: &str = "x86_64-abi";
 pub const XEN_IO_PROTO_ABI_ARM: &str = "arm-abi";
-pub const XEN_IO_PROTO_ABI_NATIVE: u64 = 0x5634dc8a7004;
+pub const XEN_IO_PROTO_ABI_NATIVE: u64 = 0x55c428517004;

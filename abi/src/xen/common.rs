@@ -101,12 +101,12 @@ union_accessors! {
 }
 
 /// No flushing at all.
-pub const UVMF_NONE: u64 = 0 << 0;
+pub const UVMF_NONE: u64 = 0;
 /// Flush entire TLB(s).
 pub const UVMF_TLB_FLUSH: u64 = 1 << 0;
 /// Flush only one entry.
-pub const UVMF_INVLPG: u64 = 2 << 0;
-pub const UVMF_FLUSHTYPE_MASK: u64 = 3 << 0;
+pub const UVMF_INVLPG: u64 = 2;
+pub const UVMF_FLUSHTYPE_MASK: u64 = 3;
 /// Flush subset of TLBs.
 pub const UVMF_MULTI: u64 = 0 << 2;
 /// Flush local TLB.
@@ -128,8 +128,8 @@ pub const VMASST_TYPE_4GB_SEGMENTS_NOTIFY: u32 = 1;
 pub const VMASST_TYPE_WRITABLE_PAGETABLES: u32 = 2;
 /// X86/PAE guests: support PDPTs above 4GB.
 pub const VMASST_TYPE_PAE_EXTENDED_CR3: u32 = 3;
-/// X86 guests: Sane behaviour for virtual iopl - virtual iopl updated from do_iret() hypercalls. - virtual
-/// iopl reported in bounce frames. - guest kernels assumed to be level 0 for the purpose of iopl checks.
+/// X86 guests: Sane behaviour for virtual iopl — virtual iopl updated from do_iret() hypercalls. — virtual
+/// iopl reported in bounce frames. — guest kernels assumed to be level 0 for the purpose of iopl checks.
 pub const VMASST_TYPE_ARCHITECTURAL_IOPL: u32 = 4;
 /// All guests: activate update indicator in vcpu_runstate_info Enable setting the XEN_RUNSTATE_UPDATE flag
 /// in guest memory mapped vcpu_runstate_info during updates of the runstate information.
@@ -183,8 +183,8 @@ structs! {
         tsc_timestamp: u64,
         /// Time, in nanosecs, since boot.
         system_time: u64,
-        /// Current system time: system_time + ((((tsc - tsc_timestamp) &lt;&lt; tsc_shift) * tsc_to_system_mul)
-        /// >> 32) CPU frequency (Hz): ((10^9 &lt;&lt; 32) / tsc_to_system_mul) >> tsc_shift.
+        /// Current system time: system_time plus ((((tsc — tsc_timestamp) &lt;&lt; tsc_shift) ·
+        /// tsc_to_system_mul) >> 32) CPU frequency (Hz): ((10^9 &lt;&lt; 32) / tsc_to_system_mul) >> tsc_shift.
         tsc_to_system_mul: u32,
         tsc_shift: i8,
         flags: u8,
