@@ -1,0 +1,95 @@
+//! Dom0's shell: creating, listing and destroying domains, and what `create` refuses.
+//!
+//! A script is a list of shell commands that stops at the first one that fails, with a line `SCRIPT failed: …`, which
+//! is forbidden in every test, and ends with `SCRIPT ok`.
+
+use crate::case::{Case, End};
+
+/// Broken kernels, with a part of the reason that `create` must give.
+const REFUSED: &[(&str, &str)] = &[
+    ("text", "not an ELF or bzImage"),
+    ("truncated", "truncated"),
+    ("damaged", "bad ELF"),
+    ("foreign", "no Xen ELF notes"),
+    ("oversized", "too small for the kernel"),
+    ("bzimage-truncated", "truncated"),
+    ("bzimage-damaged", "damaged xz data"),
+];
+
+/// The cases.
+pub fn cases() -> Vec<Case> {
+    vec![
+        shell("shell-list", "create hello; list; destroy hello; list; poweroff").expect("SCRIPT ok", 60),
+        two_guests(),
+        console(),
+        create_destroy(),
+        refusals(),
+        typed(),
+    ]
+}
+
+/// Dom0 with the sample guests and a script.
+fn shell(name: &str, script: &str) -> Case {
+    Case::new(name, "dom0").options("dom0_mem=128M").initrd("initrd").script(script)
+}
+
+fn two_guests() -> Case {
+    shell(
+        "two-guests",
+        "create hello; create ticker; wait hello hello 20; wait ticker tick 20; list; poweroff",
+    )
+    .expect("SCRIPT ok", 90)
+}
+
+/// A guest's console, live: Ctrl-] leaves it.
+fn console() -> Case {
+    Case::new("console", "dom0")
+        .options("dom0_mem=128M")
+        .initrd("initrd")
+        .expect("dom0> ", 60)
+        .type_line("create ticker")
+        .expect("dom0> ", 20)
+        .type_line("console ticker")
+        .expect("tick", 20)
+        .expect("tick", 20)
+        .type_text("\x1d")
+        .expect("dom0> ", 20)
+        .type_line("poweroff")
+}
+
+/// Two hundred domains come and go; every frame must come back.
+fn create_destroy() -> Case {
+    shell(
+        "create-destroy-200",
+        "free-before; repeat 200 create hello then destroy hello; free-same; poweroff",
+    )
+    .expect("SCRIPT ok", 300)
+    .limit(360)
+}
+
+/// Kernels that `create` refuses; Dom0 goes on.
+fn refusals() -> Case {
+    let mut case = Case::new("create-refuses", "dom0")
+        .options("dom0_mem=128M")
+        .initrd("broken.cpio")
+        .expect("dom0> ", 60);
+    for (name, reason) in REFUSED {
+        case = case.type_line(&format!("create {name}")).expect(reason, 30).expect("dom0> ", 20);
+    }
+    case.type_line("poweroff").end(End::PowerOff)
+}
+
+/// The shell by hand: an unknown command is answered, not obeyed.
+fn typed() -> Case {
+    Case::new("shell-typed", "dom0")
+        .options("dom0_mem=128M")
+        .initrd("initrd")
+        .expect("dom0> ", 60)
+        .type_line("nonsense")
+        .expect("nonsense", 10)
+        .expect("dom0> ", 10)
+        .type_line("help")
+        .expect("poweroff", 10)
+        .expect("dom0> ", 10)
+        .type_line("poweroff")
+}

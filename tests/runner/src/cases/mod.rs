@@ -1,0 +1,47 @@
+//! The integration tests.
+//!
+//! | module | what it covers |
+//! |---|---|
+//! | [`boot`] | loaders, first modules, refusals of xen-lite itself |
+//! | [`control`] | Dom0's shell: create, list, destroy, refusals |
+//! | [`foreign`] | software of others as guests: Debian's Linux, GRUB |
+//!
+//! A test of the ABI is a guest of `tests/guests` that checks itself and prints a line that starts with `TEST`; such a
+//! guest is one row in [`boot::SELF_CHECKING`].
+
+pub mod boot;
+pub mod control;
+pub mod foreign;
+
+use crate::case::Case;
+
+/// All cases. The slow ones come first, so that no long run starts when the others are done.
+pub fn all() -> Vec<Case> {
+    let mut cases = foreign::cases();
+    cases.extend(control::cases());
+    cases.extend(boot::cases());
+    cases
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique() {
+        let cases = all();
+        let mut names: Vec<&str> = cases.iter().map(|case| case.name.as_str()).collect();
+        names.sort_unstable();
+        let before = names.len();
+        names.dedup();
+        assert_eq!(names.len(), before);
+    }
+
+    #[test]
+    fn every_case_can_fail() {
+        for case in all() {
+            assert!(!case.steps.is_empty(), "{} expects nothing", case.name);
+            assert!(!case.on.is_empty(), "{} runs nowhere", case.name);
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Carries out one run and gives its verdict.
+
+use crate::artifacts::Artifacts;
+use crate::case::{Case, END_LIMIT, End, Hypervisor, Loader, Step};
+use crate::console::{Console, Missed};
+use crate::qemu::{Boot, Machine, Module};
+use anyhow::Result;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// What a run showed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Everything came as the case says.
+    Passed,
+    /// The system under test did something else; the text says what.
+    Failed(String),
+    /// The test could not be carried out; the text says why.
+    Error(String),
+}
+
+/// Options that every run gives to xen-lite.
+const XEN_LITE_OPTIONS: &str = "console=com1 com1=115200,8n1 loglvl=all guest_loglvl=all qemu-exit";
+/// Options that every run gives to upstream. Its log budget for guests is lifted, or it would drop lines.
+const UPSTREAM_OPTIONS: &str = "console=com1 com1=115200,8n1 loglvl=all guest_loglvl=all sync_console";
+
+/// Texts that are a failure in every test.
+const ALWAYS_FORBIDDEN: &[&str] = &["Panic on CPU", "panicked at", "SCRIPT failed", "AUDIT mismatch"];
+
+/// Carries out `case` on `hypervisor`. `slow` multiplies every time limit.
+pub fn run(case: &Case, hypervisor: Hypervisor, files: &Artifacts, slow: u32) -> Verdict {
+    match attempt(case, hypervisor, files, slow) {
+        Ok(None) => Verdict::Passed,
+        Ok(Some(failure)) => Verdict::Failed(failure),
+        Err(error) => Verdict::Error(format!("{error:#}")),
+    }
+}
+
+/// The machine that `case` asks for.
+///
+/// # Errors
+/// If a file is missing.
+fn machine(case: &Case, hypervisor: Hypervisor, files: &Artifacts) -> Result<Machine> {
+    let boot = match &case.loader {
+        Loader::Grub(image) => Boot::Cdrom(existing(&files.file(image))?),
+        Loader::Qemu => {
+            let (path, common) = match hypervisor {
+                Hypervisor::XenLite => (files.xen_lite(), XEN_LITE_OPTIONS),
+                Hypervisor::Upstream => (files.upstream_xen.clone(), UPSTREAM_OPTIONS),
+            };
+            let mut modules = Vec::new();
+            if !case.kernel.is_empty() {
+                modules.push(Module { path: existing(&files.file(&case.kernel))?, args: case.args.clone() });
+            }
+            if let Some(initrd) = &case.initrd {
+                modules.push(Module { path: existing(&files.file(initrd))?, args: String::new() });
+            }
+            let options = format!("{common} {}", case.options).trim_end().to_string();
+            Boot::Multiboot { hypervisor: existing(&path)?, options, modules }
+        }
+    };
+    Ok(Machine { cpu: case.cpu.clone(), memory_mb: case.memory_mb, cpus: case.cpus, boot })
+}
+
+fn existing(path: &Path) -> Result<std::path::PathBuf> {
+    anyhow::ensure!(path.exists(), "{} is missing", path.display());
+    Ok(path.to_path_buf())
+}
+
+/// `Ok(None)` if the run is as it should be, `Ok(Some(why))` if the system failed.
+fn attempt(case: &Case, hypervisor: Hypervisor, files: &Artifacts, slow: u32) -> Result<Option<String>> {
+    let log = files.log(&case.run_name(hypervisor));
+    let mut console = Console::start(&machine(case, hypervisor, files)?, &log)?;
+    let seconds = |n: u64| Duration::from_secs(n * u64::from(slow));
+    let last = Instant::now() + seconds(case.limit);
+    let mut forbidden = ALWAYS_FORBIDDEN.to_vec();
+    forbidden.extend(case.forbidden.iter().map(String::as_str));
+    // A text that the case expects is no failure there, though it is one elsewhere.
+    let expected =
+        |bad: &&str| case.steps.iter().any(|s| matches!(s, Step::Expect(text, _) if text.contains(*bad)));
+    forbidden.retain(|bad| !expected(bad));
+
+    let mut from = 0;
+    for step in &case.steps {
+        match step {
+            Step::Type(text) => console.type_text(text)?,
+            Step::Expect(text, limit) => {
+                let until = last.min(Instant::now() + seconds(*limit));
+                match console.wait_for(text, from, until, &forbidden) {
+                    Ok(after) => from = after,
+                    Err(missed) => return Ok(Some(explain(text, &missed, *limit))),
+                }
+            }
+        }
+    }
+    let ended = judge_end(&case.end, &mut console, seconds(END_LIMIT), last)?;
+    Ok(ended.or_else(|| said_forbidden(&console.transcript(), &forbidden)))
+}
+
+fn explain(text: &str, missed: &Missed, limit: u64) -> String {
+    match missed {
+        Missed::TimeOver => format!("`{text}` did not come within {limit} s"),
+        Missed::MachineEnded => format!("the machine ended before `{text}` came"),
+        Missed::Forbidden(bad) => format!("`{bad}` came while waiting for `{text}`"),
+    }
+}
+
+fn judge_end(end: &End, console: &mut Console, limit: Duration, last: Instant) -> Result<Option<String>> {
+    let wanted = match end {
+        End::StaysOn => return Ok(None),
+        End::PowerOff => 0,
+        End::Status(status) => *status,
+    };
+    let until = last.min(Instant::now() + limit);
+    Ok(match console.wait_for_end(until)? {
+        None => Some("the machine did not end after the last step".to_string()),
+        Some(status) if status.code() == Some(wanted) => None,
+        Some(status) => Some(format!("QEMU ended with {status}, not with exit status {wanted}")),
+    })
+}
+
+fn said_forbidden(transcript: &str, forbidden: &[&str]) -> Option<String> {
+    let bad = forbidden.iter().find(|bad| transcript.contains(**bad))?;
+    Some(format!("`{bad}` came, which must not come"))
+}

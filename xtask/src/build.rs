@@ -1,0 +1,185 @@
+//! Compiles hypervisor, Dom0 and guests, and lays them out in the image folder:
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `xen-lite` | the ELF32 that boot loaders take |
+//! | `xen-lite.syms` | the same as linked, an ELF64 with symbols, for a debugger |
+//! | `dom0` | the control domain's kernel |
+//! | `guests/NAME` | a sample or test guest |
+//! | `initrd` | Dom0's initrd: `guests/NAME` and `guests/NAME.cfg` for each guest that `create` offers |
+
+use crate::cli::BuildArgs;
+use crate::initrd::Archive;
+use crate::kernel::Domain;
+use crate::paths::{BARE_METAL, Paths};
+use crate::{image, kernel, provide, say, simd};
+use anyhow::{Context, Result, ensure};
+use cargo_metadata::{Message, TargetKind};
+use kernel_image::layout::Role;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+/// Memory of a guest that was added with `--guest`, in MiB: enough for a distribution's Linux kernel.
+const ADDED_GUEST_MEMORY: u32 = 192;
+
+/// Builds all that `run` boots.
+///
+/// # Errors
+/// If something does not compile, or a file is missing.
+pub fn everything(paths: &Paths, args: &BuildArgs) -> Result<()> {
+    provide::rust_target()?;
+    let domain = Domain { role: Role::DomU, memory_mb: ADDED_GUEST_MEMORY, initrd_bytes: 0 };
+    let added = args.guest.iter().map(|path| Ok((guest_name(path)?, kernel::read_checked(path, &domain)?)));
+    let added: Result<Vec<_>> = added.collect();
+    let added = added?;
+    hypervisor(paths)?;
+    dom0(paths)?;
+    guests(paths)?;
+    initrd(paths, &added)
+}
+
+/// Builds the hypervisor's image.
+///
+/// # Errors
+/// If it does not compile, holds vector instructions, or cannot be wrapped for boot loaders.
+pub fn hypervisor(paths: &Paths) -> Result<()> {
+    say::step("building the hypervisor");
+    let built = compile(paths, "xen-lite", &["--bin", "xen-lite"])?;
+    let (_, linked) = built.first().context("cargo built no hypervisor")?;
+    let elf64 = std::fs::read(linked).with_context(|| format!("reading {}", linked.display()))?;
+    let instructions = simd::check(&elf64)?;
+    let elf32 = image::wrap(&elf64)?;
+    write(&paths.image.join("xen-lite"), &elf32)?;
+    write(&paths.image.join("xen-lite.syms"), &elf64)?;
+    let shown = paths.shown(&paths.image.join("xen-lite"));
+    say::note(&format!(
+        "{shown}: {} KiB, {instructions} instructions, none of SSE or x87",
+        elf32.len() / 1024
+    ));
+    Ok(())
+}
+
+/// Builds the control domain's kernel.
+///
+/// # Errors
+/// If it does not compile.
+pub fn dom0(paths: &Paths) -> Result<()> {
+    say::step("building Dom0");
+    let built = compile(paths, "dom0", &["--bin", "dom0"])?;
+    let (_, file) = built.first().context("cargo built no dom0")?;
+    copy(file, &paths.image.join("dom0"))
+}
+
+/// Builds the sample and test guests; returns their names.
+///
+/// # Errors
+/// If one does not compile.
+pub fn guests(paths: &Paths) -> Result<Vec<String>> {
+    say::step("building the guests");
+    let mut names = Vec::new();
+    for (name, file) in compile(paths, "test-guests", &["--bins"])? {
+        copy(&file, &paths.image.join("guests").join(&name))?;
+        names.push(name);
+    }
+    say::note(&names.join(", "));
+    Ok(names)
+}
+
+/// Packs Dom0's initrd: the sample guests and those `added`, with their names, on the command line.
+///
+/// # Errors
+/// If a sample was not built.
+pub fn initrd(paths: &Paths, added: &[(String, Vec<u8>)]) -> Result<()> {
+    let mut archive = Archive::default();
+    archive.folder("guests")?;
+    for config in sample_configs(paths)? {
+        let name = config.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        archive.file_from(&format!("guests/{name}.cfg"), 0o644, &config)?;
+        archive.file_from(&format!("guests/{name}"), 0o755, &paths.image.join("guests").join(&name))?;
+    }
+    for (name, kernel) in added {
+        archive.file(
+            &format!("guests/{name}.cfg"),
+            0o644,
+            config(name, ADDED_GUEST_MEMORY, "").as_bytes(),
+        )?;
+        archive.file(&format!("guests/{name}"), 0o755, kernel)?;
+    }
+    write(&paths.image.join("initrd"), &archive.finish()?)
+}
+
+/// A guest's configuration in the notation of xl.cfg.
+pub fn config(name: &str, memory_mb: u32, more: &str) -> String {
+    format!("name = \"{name}\"\nkernel = \"guests/{name}\"\nmemory = {memory_mb}\nvcpus = 1\n{more}")
+}
+
+/// Configurations of the sample guests, sorted by name.
+fn sample_configs(paths: &Paths) -> Result<Vec<PathBuf>> {
+    let folder = paths.root.join("tests/guests/samples");
+    let entries = std::fs::read_dir(&folder).with_context(|| format!("reading {}", folder.display()))?;
+    let mut configs: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    configs.retain(|path| path.extension().is_some_and(|extension| extension == "cfg"));
+    configs.sort();
+    Ok(configs)
+}
+
+/// The name under which Dom0 offers the kernel `path`.
+fn guest_name(path: &Path) -> Result<String> {
+    let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    ensure!(!name.is_empty() && name.chars().all(plain), "`{}` cannot be a guest's name", path.display());
+    Ok(name)
+}
+
+/// Compiles targets of `package` for the bare machine; returns the names and files of the executables.
+fn compile(paths: &Paths, package: &str, targets: &[&str]) -> Result<Vec<(String, PathBuf)>> {
+    let mut command = paths.cargo();
+    command.args(["build", "--release", "--target", BARE_METAL, "--package", package]).args(targets);
+    command.arg("--message-format=json-render-diagnostics").stdout(Stdio::piped());
+    let mut child = command.spawn().context("starting cargo")?;
+    let output = child.stdout.take().context("cargo's output is not connected")?;
+    let mut built = Vec::new();
+    for message in Message::parse_stream(BufReader::new(output)) {
+        let Message::CompilerArtifact(artifact) = message? else { continue };
+        let Some(file) = artifact.executable else { continue };
+        if artifact.target.kind.contains(&TargetKind::Bin) {
+            built.push((artifact.target.name, file.into_std_path_buf()));
+        }
+    }
+    ensure!(child.wait()?.success(), "`{}` failed", say::line(&command));
+    built.sort();
+    Ok(built)
+}
+
+/// Writes a file, making its folder.
+///
+/// # Errors
+/// If the file system refuses.
+pub fn write(path: &Path, data: &[u8]) -> Result<()> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
+    }
+    std::fs::write(path, data).with_context(|| format!("writing {}", path.display()))
+}
+
+/// Copies a file, making its folder.
+///
+/// # Errors
+/// If the file system refuses.
+pub fn copy(from: &Path, to: &Path) -> Result<()> {
+    let data = std::fs::read(from).with_context(|| format!("reading {}", from.display()))?;
+    write(to, &data)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn guest_names_come_from_file_names() {
+        assert_eq!(guest_name(Path::new("/x/vmlinuz-6.1.0-56-amd64")).unwrap(), "vmlinuz-6.1.0-56-amd64");
+        assert_eq!(guest_name(Path::new("grub-x86_64-xen.bin")).unwrap(), "grub-x86_64-xen");
+        assert!(guest_name(Path::new("a b")).is_err());
+    }
+}

@@ -1,0 +1,185 @@
+//! Prepares what only the tests boot:
+//!
+//! | file in the image folder | what it is |
+//! |---|---|
+//! | `vmlinuz`, `grub-x86_64-xen.bin`, `gnumach` | kernels of others |
+//! | `debian-initramfs.gz` | userland for Debian's kernel: a static busybox that greets, echoes lines, powers off |
+//! | `debian.cpio`, `grub.cpio`, `broken.cpio` | initrds for Dom0 with these guests |
+//! | `broken/NAME` | kernels that must be refused |
+//! | `multiboot1.iso`, `multiboot2.iso` | CDs that start xen-lite with GRUB |
+
+use crate::build::{config, write};
+use crate::initrd::{Archive, gzip};
+use crate::iso::{self, Entry};
+use crate::paths::Paths;
+use crate::provide::packages::find_program;
+use crate::provide::upstream::{Upstream, unpack_gzip};
+use crate::say;
+use anyhow::{Context, Result, ensure};
+
+/// First process of the Linux guest. It greets with a line that only a running userland can compute.
+const LINUX_INIT: &str = r#"#!/bin/busybox sh
+/bin/busybox mkdir -p /proc /sys
+/bin/busybox mount -t devtmpfs dev /dev
+/bin/busybox mount -t proc proc /proc
+/bin/busybox mount -t sysfs sys /sys
+exec </dev/hvc0 >/dev/hvc0 2>&1
+echo "USERLAND type=$(/bin/busybox cat /sys/hypervisor/type) sum=$((6 * 7))"
+while read -r line; do
+    case "$line" in
+        poweroff) echo "GOING DOWN"; /bin/busybox poweroff -f ;;
+        *) echo "ECHO <$line>" ;;
+    esac
+done
+"#;
+
+/// A guest whose damaged copies must be refused.
+const MODEL_GUEST: &str = "hello";
+
+/// Makes all fixtures.
+///
+/// # Errors
+/// If a file is missing or cannot be written.
+pub fn make(paths: &Paths, software: &Upstream) -> Result<()> {
+    say::step("preparing the test fixtures");
+    let vmlinuz = std::fs::read(&software.vmlinuz).with_context(|| software.vmlinuz.display().to_string())?;
+    let grub = std::fs::read(&software.grub).with_context(|| software.grub.display().to_string())?;
+    write(&paths.image.join("vmlinuz"), &vmlinuz)?;
+    write(&paths.image.join("grub-x86_64-xen.bin"), &grub)?;
+    unpack_gzip(&software.gnumach, &paths.image.join("gnumach"))?;
+    let initramfs = linux_initramfs()?;
+    write(&paths.image.join("debian-initramfs.gz"), &initramfs)?;
+
+    let more = "ramdisk = \"guests/debian-initramfs\"\nextra = \"console=hvc0\"\n";
+    let debian = [
+        ("debian", &vmlinuz[..], config("debian", 192, more)),
+        ("debian-initramfs", &initramfs, String::new()),
+    ];
+    write(&paths.image.join("debian.cpio"), &guests(&debian)?)?;
+    write(&paths.image.join("grub.cpio"), &guests(&[("grub", &grub[..], config("grub", 32, ""))])?)?;
+    broken(paths, &vmlinuz)?;
+    disks(paths)
+}
+
+/// An archive with guests: name, kernel, configuration (empty: the file is no guest of its own).
+fn guests(list: &[(&str, &[u8], String)]) -> Result<Vec<u8>> {
+    let mut archive = Archive::default();
+    archive.folder("guests")?;
+    for (name, kernel, config) in list {
+        if !config.is_empty() {
+            archive.file(&format!("guests/{name}.cfg"), 0o644, config.as_bytes())?;
+        }
+        archive.file(&format!("guests/{name}"), 0o755, kernel)?;
+    }
+    archive.finish()
+}
+
+fn linux_initramfs() -> Result<Vec<u8>> {
+    let busybox = find_program("busybox").context("busybox is missing")?;
+    let mut archive = Archive::default();
+    for folder in ["bin", "dev", "proc", "sys"] {
+        archive.folder(folder)?;
+    }
+    archive.character_device("dev/console", 5, 1)?;
+    archive.file_from("bin/busybox", 0o755, &busybox)?;
+    archive.link("bin/sh", "busybox")?;
+    archive.file("init", 0o755, LINUX_INIT.as_bytes())?;
+    gzip(&archive.finish()?)
+}
+
+/// Kernels that must be refused, each with the reason in its name.
+fn broken(paths: &Paths, vmlinuz: &[u8]) -> Result<()> {
+    let model = paths.image.join("guests").join(MODEL_GUEST);
+    let good = std::fs::read(&model).with_context(|| format!("reading {}", model.display()))?;
+    let mut damaged_bzimage = vmlinuz.to_vec();
+    let middle = damaged_bzimage.len() / 2;
+    damaged_bzimage[middle..middle + 4096].fill(0x5a);
+    let kernels: [(&str, Vec<u8>); 7] = [
+        ("text", b"#!/bin/sh\necho this is not a kernel\n".to_vec()),
+        ("truncated", good[..good.len() / 3].to_vec()),
+        ("damaged", damage_program_headers(&good)?),
+        ("foreign", without_xen_notes(&good)?),
+        ("oversized", oversized(&good)?),
+        ("bzimage-truncated", vmlinuz[..vmlinuz.len() / 2].to_vec()),
+        ("bzimage-damaged", damaged_bzimage),
+    ];
+    let mut list = Vec::new();
+    for (name, kernel) in &kernels {
+        write(&paths.image.join("broken").join(name), kernel)?;
+        list.push((*name, &kernel[..], config(name, 128, "")));
+    }
+    write(&paths.image.join("broken.cpio"), &guests(&list)?)
+}
+
+/// Offsets in the ELF64 header and in a program header.
+const E_PHOFF: usize = 32;
+const E_PHNUM: usize = 56;
+const PROGRAM_HEADER: usize = 56;
+const P_MEMSZ: usize = 40;
+
+/// Puts the program headers beyond the end of the file.
+fn damage_program_headers(good: &[u8]) -> Result<Vec<u8>> {
+    let mut bytes = good.to_vec();
+    let field = bytes.get_mut(E_PHOFF..E_PHOFF + 8).context("the model guest has no ELF header")?;
+    field.copy_from_slice(&0x7fff_ffff_u64.to_le_bytes());
+    Ok(bytes)
+}
+
+/// Renames the owner of all Xen notes: what is left is an ELF for x86-64, but not for Xen.
+fn without_xen_notes(good: &[u8]) -> Result<Vec<u8>> {
+    // A note starts with the length of its owner's name, 4, and has that name after two more words.
+    let mut bytes = good.to_vec();
+    let is_note =
+        |at: &usize| good[*at..].starts_with(&[4, 0, 0, 0]) && good[at + 12..].starts_with(b"Xen\0");
+    let notes: Vec<usize> = (0..good.len().saturating_sub(16)).step_by(4).filter(is_note).collect();
+    ensure!(!notes.is_empty(), "the model guest has no Xen notes");
+    for at in notes {
+        bytes[at + 12..at + 15].copy_from_slice(b"Nox");
+    }
+    Ok(bytes)
+}
+
+/// Lets the last loadable segment claim 8 GiB of memory.
+fn oversized(good: &[u8]) -> Result<Vec<u8>> {
+    let mut bytes = good.to_vec();
+    let number = |at: usize, size: usize| -> Result<usize> {
+        let field = good.get(at..at + size).context("the model guest has a damaged ELF header")?;
+        Ok(field.iter().rev().fold(0, |value, byte| value << 8 | usize::from(*byte)))
+    };
+    let first = number(E_PHOFF, 8)?;
+    let loads = (0..number(E_PHNUM, 2)?)
+        .map(|i| first + i * PROGRAM_HEADER)
+        .filter(|&at| number(at, 4).is_ok_and(|t| t == 1));
+    let last = loads.last().context("the model guest has no loadable segment")?;
+    bytes[last + P_MEMSZ..last + P_MEMSZ + 8].copy_from_slice(&(8_u64 << 30).to_le_bytes());
+    Ok(bytes)
+}
+
+/// CDs that start at once. Without xen-lite (only upstream is tested) there is nothing to put on them.
+fn disks(paths: &Paths) -> Result<()> {
+    if !paths.image.join("xen-lite").exists() {
+        return Ok(());
+    }
+    for (name, loader) in [("multiboot1.iso", "multiboot"), ("multiboot2.iso", "multiboot2")] {
+        let options =
+            "console=com1 com1=115200,8n1 loglvl=all guest_loglvl=all dom0_mem=128M qemu-exit".to_string();
+        iso::write(paths, &paths.image.join(name), &[Entry { loader, options, args: String::new() }], 0)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_owner_of_notes_is_renamed() {
+        let mut model = vec![0u8; 8];
+        model.extend([4, 0, 0, 0, 4, 0, 0, 0, 1, 0, 0, 0]);
+        model.extend(b"Xen\0abcd");
+        model.extend([0; 16]);
+        let foreign = without_xen_notes(&model).unwrap();
+        assert_eq!(&foreign[20..24], b"Nox\0");
+        assert!(without_xen_notes(&foreign).is_err());
+    }
+}
