@@ -1,0 +1,111 @@
+//! Kernels that other people built, as Debian 12 ships them.
+//!
+//! They stand unpacked in `target/upstream/root`. Without `XEN_LITE_UPSTREAM` in the environment a missing file
+//! skips its test, and says so; with it, a missing file fails.
+
+use std::path::PathBuf;
+
+use kernel_image::layout::{Request, Role, plan};
+use kernel_image::{Image, Kind, requirements, unpack};
+
+const LIMIT: usize = 256 << 20;
+
+fn root() -> PathBuf {
+    match std::env::var_os("XEN_LITE_UPSTREAM") {
+        Some(path) if path.len() > 1 => PathBuf::from(path),
+        _ => PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../target/upstream/root"),
+    }
+}
+
+/// The first file in `folder` whose name starts with `prefix`.
+fn read(folder: &str, prefix: &str) -> Option<Vec<u8>> {
+    let found = std::fs::read_dir(root().join(folder)).ok().and_then(|entries| {
+        entries
+            .flatten()
+            .find(|entry| entry.file_name().to_string_lossy().starts_with(prefix))
+            .map(|e| e.path())
+    });
+    match found {
+        Some(path) => Some(std::fs::read(path).unwrap()),
+        None if std::env::var_os("XEN_LITE_UPSTREAM").is_some() => {
+            panic!("{folder}/{prefix}* is missing in {}", root().display())
+        }
+        None => {
+            eprintln!("skipped: no {folder}/{prefix}* in {}", root().display());
+            None
+        }
+    }
+}
+
+#[test]
+fn debian_linux() {
+    let Some(file) = read("boot", "vmlinuz-6.1") else { return };
+    let needs = requirements(&file).unwrap();
+    assert_eq!((needs.format, needs.scratch), ("xz", 32 << 20));
+    let elf = unpack(&file, LIMIT).unwrap();
+    assert_eq!(needs.output, Some(elf.len() as u64));
+    let image = Image::parse(&elf).unwrap();
+    let pv = image.pv().unwrap();
+    assert_eq!(pv.virt_base, 0xffff_ffff_8000_0000);
+    assert_eq!(pv.virt_kstart, 0xffff_ffff_8100_0000);
+    assert_eq!(pv.p2m_base, Some(0x80_0000_0000));
+    let notes = &image.notes;
+    assert!(notes.mod_start_pfn && notes.suspend_cancel && notes.phys32_entry.is_some());
+    assert_eq!((notes.features_required, notes.features_supported), (1, 0x8811));
+    assert!(notes.warnings.is_empty(), "{:?}", notes.warnings);
+    assert_eq!(image.check_features(0x2_28f0, true), Ok(()));
+    for role in [Role::Dom0, Role::DomU] {
+        let layout = plan(&image, &Request { role, nr_pages: 256 << 8, initrd_bytes: 2 << 20 }).unwrap();
+        assert_eq!(layout.kernel.pfn, 0x1000);
+        assert_eq!((layout.p2m.pages, layout.p2m_tables.pages), (128, 3));
+        assert!(layout.mod_start().1);
+    }
+}
+
+#[test]
+fn grub_for_64_bit_pv() {
+    let Some(file) = read("usr/lib/grub-xen", "grub-x86_64-xen.bin") else { return };
+    let elf = unpack(&file, LIMIT).unwrap();
+    let image = Image::parse(&elf).unwrap();
+    let pv = image.pv().unwrap();
+    assert_eq!((pv.virt_base, pv.entry, pv.virt_kstart), (0, 0, 0));
+    assert_eq!(image.notes.loader.as_deref(), Some("generic"));
+    let layout = plan(&image, &Request { role: Role::DomU, nr_pages: 16 << 8, initrd_bytes: 0 }).unwrap();
+    assert_eq!(layout.kernel.pfn, 0);
+    assert_eq!(layout.v_end, 8 << 20);
+    assert_eq!(layout.table_counts(), [4, 1, 1, 1]);
+}
+
+#[test]
+fn grub_for_32_bit() {
+    let Some(pv) = read("usr/lib/grub-xen", "grub-i386-xen.bin") else { return };
+    assert_eq!(
+        Image::parse(&pv).unwrap_err().to_string(),
+        "32-bit PV kernel: only 64-bit PV kernels are supported"
+    );
+    let Some(pvh) = read("usr/lib/grub-xen", "grub-i386-xen_pvh.bin") else { return };
+    assert_eq!(Image::parse(&pvh).unwrap().kind, Kind::Pvh { entry: 0x10_0000 });
+}
+
+#[test]
+fn gnu_mach_by_the_older_string() {
+    let Some(file) = read("boot", "gnumach") else { return };
+    let elf = unpack(&file, LIMIT).unwrap();
+    let image = Image::parse(&elf).unwrap();
+    let pv = image.pv().unwrap();
+    assert_eq!((pv.virt_base, pv.entry), (0x4000_0000, 0x4000_0000));
+    assert_eq!(pv.hypercall_page, Some(0x4000_2000));
+    assert_eq!(image.notes.guest_os.as_deref(), Some("GNU Mach"));
+    assert!(plan(&image, &Request { role: Role::DomU, nr_pages: 64 << 8, initrd_bytes: 0 }).is_ok());
+}
+
+#[test]
+fn the_xen_shim_is_pvh_only_and_xen_itself_no_guest() {
+    let Some(file) = read("usr/lib/xen-4.17/boot", "xen-shim") else { return };
+    let image = Image::parse(&file).unwrap();
+    assert!(image.pv().unwrap_err().to_string().starts_with("PVH-only kernel (entry 0x62"));
+    let Some(file) = read("boot", "xen-4.17-amd64.gz") else { return };
+    let elf = unpack(&file, LIMIT).unwrap();
+    // The hypervisor itself carries a PVH entry note for running as a nested guest, or none at all.
+    assert!(Image::parse(&elf).and_then(|image| image.pv().copied()).is_err());
+}
