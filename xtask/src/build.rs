@@ -126,10 +126,12 @@ fn sample_configs(paths: &Paths) -> Result<Vec<PathBuf>> {
 
 /// The name under which Dom0 offers the kernel `path`.
 fn guest_name(path: &Path) -> Result<String> {
-    let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let name =
+        [".bin", ".elf"].iter().fold(file.as_str(), |name, end| name.strip_suffix(end).unwrap_or(name));
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     ensure!(!name.is_empty() && name.chars().all(plain), "`{}` cannot be a guest's name", path.display());
-    Ok(name)
+    Ok(name.to_string())
 }
 
 /// Compiles targets of `package` for the bare machine; returns the names and files of the executables.
@@ -181,5 +183,6 @@ mod tests {
         assert_eq!(guest_name(Path::new("/x/vmlinuz-6.1.0-56-amd64")).unwrap(), "vmlinuz-6.1.0-56-amd64");
         assert_eq!(guest_name(Path::new("grub-x86_64-xen.bin")).unwrap(), "grub-x86_64-xen");
         assert!(guest_name(Path::new("a b")).is_err());
+        assert!(guest_name(Path::new("/")).is_err());
     }
 }

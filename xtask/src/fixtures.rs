@@ -16,6 +16,7 @@ use crate::provide::packages::find_program;
 use crate::provide::upstream::{Upstream, unpack_gzip};
 use crate::say;
 use anyhow::{Context, Result, ensure};
+use std::path::Path;
 
 /// First process of the Linux guest. It greets with a line that only a running userland can compute.
 const LINUX_INIT: &str = r#"#!/bin/busybox sh
@@ -36,14 +37,14 @@ done
 /// A guest whose damaged copies must be refused.
 const MODEL_GUEST: &str = "hello";
 
-/// Makes all fixtures.
+/// Prepares kernels of others and their initrds.
 ///
 /// # Errors
 /// If a file is missing or cannot be written.
-pub fn make(paths: &Paths, software: &Upstream) -> Result<()> {
-    say::step("preparing the test fixtures");
-    let vmlinuz = std::fs::read(&software.vmlinuz).with_context(|| software.vmlinuz.display().to_string())?;
-    let grub = std::fs::read(&software.grub).with_context(|| software.grub.display().to_string())?;
+pub fn foreign(paths: &Paths, software: &Upstream) -> Result<()> {
+    say::step("preparing the kernels of others");
+    let vmlinuz = read(&software.vmlinuz)?;
+    let grub = read(&software.grub)?;
     write(&paths.image.join("vmlinuz"), &vmlinuz)?;
     write(&paths.image.join("grub-x86_64-xen.bin"), &grub)?;
     unpack_gzip(&software.gnumach, &paths.image.join("gnumach"))?;
@@ -56,9 +57,11 @@ pub fn make(paths: &Paths, software: &Upstream) -> Result<()> {
         ("debian-initramfs", &initramfs, String::new()),
     ];
     write(&paths.image.join("debian.cpio"), &guests(&debian)?)?;
-    write(&paths.image.join("grub.cpio"), &guests(&[("grub", &grub[..], config("grub", 32, ""))])?)?;
-    broken(paths, &vmlinuz)?;
-    disks(paths)
+    write(&paths.image.join("grub.cpio"), &guests(&[("grub", &grub[..], config("grub", 32, ""))])?)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    std::fs::read(path).with_context(|| format!("reading {}", path.display()))
 }
 
 /// An archive with guests: name, kernel, configuration (empty: the file is no guest of its own).
@@ -87,11 +90,14 @@ fn linux_initramfs() -> Result<Vec<u8>> {
     gzip(&archive.finish()?)
 }
 
-/// Kernels that must be refused, each with the reason in its name.
-fn broken(paths: &Paths, vmlinuz: &[u8]) -> Result<()> {
-    let model = paths.image.join("guests").join(MODEL_GUEST);
-    let good = std::fs::read(&model).with_context(|| format!("reading {}", model.display()))?;
-    let mut damaged_bzimage = vmlinuz.to_vec();
+/// Prepares kernels that must be refused, each with the reason in its name.
+///
+/// # Errors
+/// If the model guest was not built, or a file cannot be written.
+pub fn broken(paths: &Paths, software: &Upstream) -> Result<()> {
+    let good = read(&paths.image.join("guests").join(MODEL_GUEST))?;
+    let vmlinuz = read(&software.vmlinuz)?;
+    let mut damaged_bzimage = vmlinuz.clone();
     let middle = damaged_bzimage.len() / 2;
     damaged_bzimage[middle..middle + 4096].fill(0x5a);
     let kernels: [(&str, Vec<u8>); 7] = [
@@ -155,11 +161,11 @@ fn oversized(good: &[u8]) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// CDs that start at once. Without xen-lite (only upstream is tested) there is nothing to put on them.
-fn disks(paths: &Paths) -> Result<()> {
-    if !paths.image.join("xen-lite").exists() {
-        return Ok(());
-    }
+/// Writes CDs that start at once.
+///
+/// # Errors
+/// If hypervisor, Dom0 or initrd were not built, or grub-mkrescue fails.
+pub fn disks(paths: &Paths) -> Result<()> {
     for (name, loader) in [("multiboot1.iso", "multiboot"), ("multiboot2.iso", "multiboot2")] {
         let options =
             "console=com1 com1=115200,8n1 loglvl=all guest_loglvl=all dom0_mem=128M qemu-exit".to_string();

@@ -5,7 +5,7 @@ use crate::paths::Paths;
 use crate::provide::{packages, upstream};
 use crate::{build, check, fixtures, provide, say};
 use anyhow::Result;
-use runner::case::{Case, Hypervisor};
+use runner::case::{Case, Hypervisor, Loader};
 use runner::suite::{self, Options, Tally};
 use std::process::ExitCode;
 
@@ -39,11 +39,18 @@ pub fn test(paths: &Paths, args: &TestArgs) -> Result<ExitCode> {
 fn prepare(paths: &Paths, cases: &[Case], options: &Options) -> Result<()> {
     let runs = suite::select(cases, options);
     let software = upstream::provide(paths)?;
+    fixtures::foreign(paths, &software)?;
+    if runs.iter().any(|(case, _)| case.needs_guests()) {
+        build::dom0(paths)?;
+        build::guests(paths)?;
+        build::initrd(paths, &[])?;
+        fixtures::broken(paths, &software)?;
+    }
     if runs.iter().any(|(_, hypervisor)| *hypervisor == Hypervisor::XenLite) {
         build::hypervisor(paths)?;
     }
-    build::dom0(paths)?;
-    build::guests(paths)?;
-    build::initrd(paths, &[])?;
-    fixtures::make(paths, &software)
+    if runs.iter().any(|(case, _)| matches!(case.loader, Loader::Grub(_))) {
+        fixtures::disks(paths)?;
+    }
+    Ok(())
 }

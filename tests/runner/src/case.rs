@@ -229,6 +229,12 @@ impl Case {
         self
     }
 
+    /// Whether it boots a guest of this project, and not only kernels of others.
+    pub fn needs_guests(&self) -> bool {
+        let ours = |file: &str| file == "dom0" || file.starts_with("guests/") || file.starts_with("broken/");
+        ours(&self.kernel)
+    }
+
     /// The name of the run on one hypervisor.
     pub fn run_name(&self, hypervisor: Hypervisor) -> String {
         format!("{}@{}", self.name, hypervisor.name())
