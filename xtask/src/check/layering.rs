@@ -6,6 +6,7 @@
 use crate::paths::Paths;
 use anyhow::{Context, Result, ensure};
 use cargo_metadata::{DependencyKind, MetadataCommand};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// For each crate of the workspace, the crates of the workspace that it may depend on.
@@ -38,12 +39,16 @@ const FORBID_UNSAFE: &[&str] = &[
 const SDK: &str = "domu-sdk/src";
 const SDK_UNSAFE: &str = "domu-sdk/src/arch";
 
+/// Where each dependency has its line of reason.
+const EXPLANATIONS: &str = "docs/dependencies.md";
+
 /// Checks the workspace.
 ///
 /// # Errors
 /// If a rule is broken; the text names all breaches.
 pub fn check(paths: &Paths) -> Result<()> {
     let mut breaches = dependencies()?;
+    breaches.extend(unexplained(paths)?);
     for root in FORBID_UNSAFE {
         let text =
             std::fs::read_to_string(paths.root.join(root)).with_context(|| format!("reading {root}"))?;
@@ -82,6 +87,18 @@ fn dependencies() -> Result<Vec<String>> {
         }
     }
     Ok(breaches)
+}
+
+/// Crates from elsewhere that have no line of reason.
+fn unexplained(paths: &Paths) -> Result<Vec<String>> {
+    let page = paths.root.join(EXPLANATIONS);
+    let text = std::fs::read_to_string(&page).with_context(|| format!("reading {EXPLANATIONS}"))?;
+    let metadata = MetadataCommand::new().no_deps().exec().context("reading the workspace")?;
+    let packages = metadata.workspace_packages();
+    let outer = packages.iter().flat_map(|package| &package.dependencies).filter(|d| d.path.is_none());
+    let names: BTreeSet<&str> =
+        outer.map(|d| d.name.as_str()).filter(|name| !text.contains(&format!("`{name}`"))).collect();
+    Ok(names.iter().map(|name| format!("the dependency {name} has no line in {EXPLANATIONS}")).collect())
 }
 
 /// All Rust sources below a folder, sorted.
