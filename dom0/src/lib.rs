@@ -4,9 +4,15 @@
 
 extern crate alloc;
 
+pub mod builder;
 pub mod config;
+pub mod console;
+pub mod control;
 pub mod cpio;
+pub mod files;
+pub mod hypervisor;
 pub mod page;
+pub mod session;
 pub mod shell;
 pub mod xenstore;
 

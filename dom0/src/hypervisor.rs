@@ -1,0 +1,150 @@
+//! What the control domain needs of the hypervisor, as one trait.
+//!
+//! The binary implements it with hypercalls, the tests with memory of their own. The methods are the public control
+//! interface (headers `domctl.h`, `sysctl.h`, `memory.h`, `event_channel.h`, `sched.h`) minus its pointers. Domain ids are the
+//! hypervisor's; machine frame numbers are plain `u64`.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use abi::errno::Errno;
+use abi::xen::VcpuGuestContext;
+
+use crate::DomId;
+use crate::page::SharedPage;
+
+/// Result of a call.
+pub type Result<T> = core::result::Result<T, Errno>;
+
+/// Foreign frames mapped into this domain, in order; unmapped when dropped.
+pub trait Window: SharedPage {
+    /// Copies bytes to an offset; the range lies in the window.
+    fn write(&self, offset: usize, bytes: &[u8]);
+    /// Zeroes a range.
+    fn zero(&self, offset: usize, len: usize);
+}
+
+/// What `createdomain` is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NewDomain {
+    /// The domain's handle, usually its UUID.
+    pub handle: [u8; 16],
+    /// Virtual CPUs it may have.
+    pub max_vcpus: u32,
+}
+
+/// What `getdomaininfolist` tells of a domain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DomainInfo {
+    /// Its number.
+    pub dom: DomId,
+    /// `XEN_DOMINF_*`.
+    pub flags: u32,
+    /// Frames it has.
+    pub pages: u64,
+    /// Online virtual CPUs.
+    pub vcpus: u32,
+    /// CPU time used, in nanoseconds.
+    pub cpu_time: u64,
+    /// Machine frame of its shared info page.
+    pub shared_info: u64,
+}
+
+/// What `physinfo` and `xen_version` tell.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HostInfo {
+    /// Major and minor version.
+    pub version: (u16, u16),
+    /// Text after the version number.
+    pub extra_version: String,
+    /// What guests it takes.
+    pub capabilities: String,
+    /// Online CPUs.
+    pub cpus: u32,
+    /// Their frequency in kHz.
+    pub cpu_khz: u32,
+    /// Frames of the machine.
+    pub total_pages: u64,
+    /// Free frames, including those still to be scrubbed.
+    pub free_pages: u64,
+    /// Features offered to PV guests (`XENVER_get_features`, sub-map 0).
+    pub features: u32,
+}
+
+/// The hypervisor, its console, and time.
+pub trait Hypervisor {
+    /// Mapped foreign frames.
+    type Window: Window;
+
+    /// Creates an empty, paused PV domain.
+    fn create_domain(&mut self, new: &NewDomain) -> Result<DomId>;
+    /// Sets the number of virtual CPUs.
+    fn set_max_vcpus(&mut self, dom: DomId, count: u32) -> Result<()>;
+    /// Sets the memory limit in KiB.
+    fn set_max_memory(&mut self, dom: DomId, kib: u64) -> Result<()>;
+    /// Sets the memory map that the domain is told: RAM from 0 to `bytes`.
+    fn set_memory_map(&mut self, dom: DomId, bytes: u64) -> Result<()>;
+    /// Reserves an event channel of `dom` that this domain may connect to.
+    fn alloc_unbound(&mut self, dom: DomId) -> Result<u32>;
+    /// Allocates single frames for the pages from `first_pfn` on; returns their machine frames, fewer if memory ran out.
+    fn populate(&mut self, dom: DomId, first_pfn: u64, count: usize) -> Result<Vec<u64>>;
+    /// Maps frames of another domain writable.
+    fn map_foreign(&mut self, dom: DomId, mfns: &[u64]) -> Result<Self::Window>;
+    /// Has a hypercall page filled in.
+    fn hypercall_init(&mut self, dom: DomId, mfn: u64) -> Result<()>;
+    /// Has a domain's root page table validated and pinned.
+    fn pin_l4(&mut self, dom: DomId, mfn: u64) -> Result<()>;
+    /// Sets a virtual CPU's registers.
+    fn set_vcpu_context(&mut self, dom: DomId, vcpu: u32, context: &VcpuGuestContext) -> Result<()>;
+    /// Machine frame of the domain's first grant table frame.
+    fn grant_frame(&mut self, dom: DomId) -> Result<u64>;
+    /// Stops a domain's CPUs; counted.
+    fn pause(&mut self, dom: DomId) -> Result<()>;
+    /// Undoes one pause.
+    fn unpause(&mut self, dom: DomId) -> Result<()>;
+    /// Ends a domain and frees what nobody else holds; runs to the end.
+    fn destroy(&mut self, dom: DomId) -> Result<()>;
+
+    /// All domains by number.
+    fn domains(&mut self) -> Result<Vec<DomainInfo>>;
+    /// One domain.
+    fn domain(&mut self, dom: DomId) -> Result<DomainInfo> {
+        self.domains()?.into_iter().find(|info| info.dom == dom).ok_or(Errno::ESRCH)
+    }
+    /// Facts about hypervisor and machine.
+    fn host_info(&mut self) -> Result<HostInfo>;
+    /// The hypervisor's log.
+    fn log(&mut self) -> Result<String>;
+
+    /// Connects to a channel that the domain reserved; returns the local port.
+    fn bind(&mut self, dom: DomId, port: u32) -> Result<u32>;
+    /// Rings.
+    fn notify(&mut self, port: u32);
+    /// Closes a local port.
+    fn close(&mut self, port: u32);
+
+    /// Shows bytes on the machine's console.
+    fn print(&mut self, bytes: &[u8]);
+    /// Keys typed since the last call.
+    fn keys(&mut self) -> Vec<u8>;
+    /// Nanoseconds since this domain started.
+    fn now(&mut self) -> u64;
+    /// Sleeps until an event arrives or the time comes; returns at once if one arrived since the last call.
+    fn sleep_until(&mut self, deadline: u64);
+    /// Whether a domain ended or changed state since the last call (`VIRQ_DOM_EXC`).
+    fn domain_event(&mut self) -> bool;
+    /// Powers the machine off.
+    fn power_off(&mut self) -> !;
+}
+
+/// A failed call in words: the call, the error's name, and what to do about it.
+pub fn explain(call: &str, error: Errno) -> String {
+    let hint = match error {
+        Errno::ENOMEM => "; free memory with destroy, or give the guest less",
+        Errno::EPERM | Errno::EACCES => "; is this domain 0 of a hypervisor with the 4.17 interface?",
+        Errno::ENOSYS | Errno::EOPNOTSUPP => "; the hypervisor does not offer it",
+        Errno::ESRCH => "; the domain is gone, see list",
+        _ => "",
+    };
+    alloc::format!("{call}: {error:?}{hint}")
+}

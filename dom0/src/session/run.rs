@@ -1,0 +1,245 @@
+//! What each command does.
+
+use alloc::format;
+use alloc::string::{String, ToString};
+
+use super::{SECOND, Session, Waited};
+use crate::DomId;
+use crate::control::printable;
+use crate::hypervisor::{Hypervisor, explain};
+use crate::shell::command::{self, Command};
+
+/// Seconds that guests get to power off before they are destroyed.
+const GRACE: u64 = 10;
+/// Seconds until all frames of destroyed domains must be free.
+const SETTLE: u64 = 10;
+/// Seconds until a guest of `churn` must exist no more.
+const CANCELLED: &str = "stopped by Ctrl-C";
+
+type Outcome = Result<(), String>;
+
+impl<H: Hypervisor> Session<'_, H> {
+    /// Runs one command line.
+    pub(super) fn execute(&mut self, line: &str) -> Outcome {
+        match command::parse(line)? {
+            Some(command) => self.perform(command),
+            None => Ok(()),
+        }
+    }
+
+    fn perform(&mut self, command: Command) -> Outcome {
+        match command {
+            Command::List => {
+                let text = self.control.list()?;
+                self.tell(&text)
+            }
+            Command::Guests => self.guests(),
+            Command::Create { guest, attach, count } => {
+                let dom = self.create(&guest, count)?;
+                if attach {
+                    self.attach(dom);
+                }
+                Ok(())
+            }
+            Command::Console { domain } => {
+                let dom = self.control.find(&domain)?;
+                self.attach(dom);
+                Ok(())
+            }
+            Command::Log { domain } => {
+                let text = printable(&self.control.console(&domain)?.since(0));
+                self.tell(&text)
+            }
+            Command::Pause { domain } => {
+                let dom = self.control.find(&domain)?;
+                self.control.pause(dom)?;
+                self.tell(&format!("{domain} is paused; unpause {domain} lets it run"))
+            }
+            Command::Unpause { domain } => {
+                let dom = self.control.find(&domain)?;
+                self.control.unpause(dom)?;
+                self.tell(&format!("{domain} runs"))
+            }
+            Command::Shutdown { domain } => {
+                let dom = self.control.find(&domain)?;
+                self.control.request_shutdown(dom)?;
+                self.tell(&format!("{domain} was asked to power off; destroy {domain} if it does not obey"))
+            }
+            Command::Destroy { domain } => {
+                let dom = self.control.find(&domain)?;
+                self.control.destroy(dom);
+                self.tell(&format!("{domain} is destroyed"))
+            }
+            Command::Store { path } => {
+                let text = self.control.store_below(&path)?;
+                self.tell(&text)
+            }
+            Command::Info => {
+                let text = self.control.info()?;
+                self.tell(&text)
+            }
+            Command::Free => {
+                let pages = self.control.free_pages()?;
+                self.tell(&format!("free: {pages} frames ({} MiB)", pages >> 8))
+            }
+            Command::Dmesg => {
+                let text = self.control.hv.log().map_err(|e| explain("readconsole", e))?;
+                self.tell(&text)
+            }
+            Command::Uptime => {
+                let seconds = (self.control.hv.now() - self.started) / SECOND;
+                self.tell(&format!("up {}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60))
+            }
+            Command::Help { topic } => {
+                let text = command::help(topic.as_deref())?;
+                self.tell(&text)
+            }
+            Command::Poweroff => self.power_off(),
+            Command::Wait { domain, text, seconds } => self.wait(&domain, &text, seconds),
+            Command::Send { domain, text } => {
+                let dom = self.control.find(&domain)?;
+                self.control.type_in(dom, format!("{text}\r").as_bytes());
+                Ok(())
+            }
+            Command::ExpectGone { domain, seconds } => self.expect_gone(&domain, seconds),
+            Command::ExpectError { command, text } => self.expect_error(*command, &text),
+            Command::Churn { guest, count } => self.churn(&guest, count),
+            Command::Sleep { seconds } => match self.pump(seconds, |_| false) {
+                Waited::Cancelled => Err(CANCELLED.to_string()),
+                _ => Ok(()),
+            },
+            Command::Echo { text } => self.tell(&text),
+        }
+    }
+
+    fn tell(&mut self, text: &str) -> Outcome {
+        self.say(text);
+        Ok(())
+    }
+
+    fn guests(&mut self) -> Outcome {
+        let names = self.control.files.guests();
+        for name in &names {
+            let line = match self.control.files.guest(name) {
+                Ok((g, _)) => format!("{name:<20} {:>5} MiB  {} {}", g.memory, g.kernel, g.cmdline),
+                Err(error) => format!("{name:<20} damaged: {error}"),
+            };
+            self.say(&line);
+        }
+        self.tell(if names.is_empty() { "There are no guests." } else { "Start one with create NAME." })
+    }
+
+    /// Creates one or several; returns the last one's number.
+    pub(super) fn create(&mut self, guest: &str, count: u32) -> Result<DomId, String> {
+        let mut last = DomId::ZERO;
+        for _ in 0..count {
+            let created = self.control.create(guest, count > 1)?;
+            for warning in &created.warnings {
+                self.say(&format!("warning: {warning}"));
+            }
+            let (name, dom) = (created.name, created.dom);
+            self.say(&format!("{name} started as domain {dom}; console {name} attaches, list shows all"));
+            last = dom;
+            self.round();
+        }
+        Ok(last)
+    }
+
+    /// Waits for text that the guest has printed since the last text that was waited for.
+    fn wait(&mut self, name: &str, text: &str, seconds: u64) -> Outcome {
+        let (name, wanted) = (name.to_string(), text.as_bytes().to_vec());
+        self.control.console(&name)?;
+        let mut ended = false;
+        let waited = self.pump(seconds, |session| {
+            let control = &mut session.control;
+            let Ok(dom) = control.find(&name) else {
+                ended = true;
+                return true;
+            };
+            let Some(domain) = control.domain(dom) else { return false };
+            match domain.console.find(domain.awaited, &wanted) {
+                Some(after) => {
+                    domain.awaited = after;
+                    true
+                }
+                None => false,
+            }
+        });
+        if ended && self.control.console(&name)?.find(0, &wanted).is_some() {
+            return Ok(());
+        }
+        let reason = match waited {
+            Waited::Done if !ended => return Ok(()),
+            Waited::Done => format!("{name} ended without printing {text:?}"),
+            Waited::TimedOut => format!("{name} did not print {text:?} within {seconds} s"),
+            Waited::Cancelled => CANCELLED.to_string(),
+        };
+        Err(format!("{reason}{}", self.last_output(&name)))
+    }
+
+    /// The last lines a guest printed, for error messages.
+    fn last_output(&self, name: &str) -> String {
+        let Ok(console) = self.control.console(name) else { return String::new() };
+        let text = printable(&console.since(console.end().saturating_sub(300)));
+        if text.is_empty() { "; it printed nothing".to_string() } else { format!("; its last output: {text:?}") }
+    }
+
+    fn expect_gone(&mut self, name: &str, seconds: u64) -> Outcome {
+        match self.pump(seconds, |session| session.control.find(name).is_err()) {
+            Waited::Done => Ok(()),
+            Waited::TimedOut => Err(format!("{name} still exists after {seconds} s{}", self.last_output(name))),
+            Waited::Cancelled => Err(CANCELLED.to_string()),
+        }
+    }
+
+    fn expect_error(&mut self, command: Command, text: &str) -> Outcome {
+        match self.perform(command) {
+            Ok(()) => Err(format!("the command succeeded, expected an error with {text:?}")),
+            Err(error) if error.contains(text) => self.tell(&format!("as expected: {error}")),
+            Err(error) => Err(format!("expected an error with {text:?}, got: {error}")),
+        }
+    }
+
+    /// Creates and destroys a guest again and again; all frames must come back.
+    fn churn(&mut self, guest: &str, count: u32) -> Outcome {
+        let before = self.control.free_pages()?;
+        for round in 1..=count {
+            let created = self.control.create(guest, false).map_err(|e| format!("round {round}: {e}"))?;
+            self.round();
+            self.control.destroy(created.dom);
+            self.round();
+            if round % 50 == 0 {
+                self.say(&format!("churn: {round} of {count}"));
+            }
+        }
+        let mut after = before;
+        let waited = self.pump(SETTLE, |session| {
+            after = session.control.free_pages().unwrap_or(0);
+            after >= before
+        });
+        match waited {
+            Waited::Done => self.tell(&format!("churn: {count} times, free frames {before} before and {after} after")),
+            Waited::TimedOut => Err(format!("{} frames are missing: {before} before, {after} after", before - after)),
+            Waited::Cancelled => Err(CANCELLED.to_string()),
+        }
+    }
+
+    fn power_off(&mut self) -> Outcome {
+        let running: alloc::vec::Vec<DomId> =
+            self.control.domains().filter(|d| d.ended.is_none()).map(|d| d.dom).collect();
+        if !running.is_empty() {
+            self.say(&format!("asking {} guest(s) to power off; Ctrl-C does not wait for them", running.len()));
+        }
+        for dom in &running {
+            self.control.request_shutdown(*dom)?;
+        }
+        self.pump(GRACE, |session| session.control.domains().all(|d| d.ended.is_some()));
+        let left: alloc::vec::Vec<DomId> = self.control.domains().map(|d| d.dom).collect();
+        for dom in left {
+            self.control.destroy(dom);
+        }
+        self.tell_notices();
+        self.say("Dom0 powers the machine off.");
+        self.control.hv.power_off()
+    }
+}
