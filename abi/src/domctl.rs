@@ -36,8 +36,10 @@ structs! {
         _pad0: [u8; 2],
         /// `MCG_CAP`; the first word of `vmce`.
         mcg_cap: u64,
-        /// `MC0_CTL2` and `MC1_CTL2`.
-        mci_ctl2: [u64; 2],
+        /// `MC0_CTL2`.
+        mci_ctl2_bank0: u64,
+        /// `MC1_CTL2`.
+        mci_ctl2_bank1: u64,
         /// `MCG_EXT_CTL`.
         mcg_ext_ctl: u64,
     }

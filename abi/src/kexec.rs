@@ -50,14 +50,29 @@ pub const KEXEC_RANGE_MA_CRASH: u32 = 0;
 pub const KEXEC_RANGE_MA_XEN: u32 = 1;
 /// Machine address and size of a CPU note.
 pub const KEXEC_RANGE_MA_CPU: u32 = 2;
+/// Machine address and size of xenheap Note that although this is adjacent to Xen it exists in a separate
+/// EFI region on ia64, and thus needs to be inserted into iomem_machine separately.
 pub const KEXEC_RANGE_MA_XENHEAP: u32 = 3;
+/// Obsolete: machine address and size of the ia64_boot_param.
 pub const KEXEC_RANGE_MA_BOOT_PARAM: u32 = 4;
+/// Machine address and size of of the EFI Memory Map.
 pub const KEXEC_RANGE_MA_EFI_MEMMAP: u32 = 5;
 /// Machine address and size of vmcoreinfo.
 pub const KEXEC_RANGE_MA_VMCOREINFO: u32 = 6;
+/// Find the address and size of certain memory areas range == KEXEC_RANGE_... \[in\] nr == physical CPU
+/// number (starting from 0) if KEXEC_RANGE_MA_CPU \[in\] size == number of bytes reserved in window \[out\]
+/// start == address of the …
 pub const KEXEC_CMD_KEXEC_GET_RANGE: u32 = 3;
 
 structs! {
+    /// `struct xen_kexec_range`.
+    pub struct KexecRange {
+        range: i32,
+        nr: i32,
+        size: u64,
+        start: u64,
+    }
+
     /// `struct xen_kexec_segment`: A contiguous chunk of a kexec image and it's destination machine address.
     pub struct KexecSegment {
         buf: Union<u64, 1>,

@@ -164,9 +164,30 @@ pub const XENMAPSPACE_GRANT_TABLE: u32 = 1;
 pub const XENMAPSPACE_GMFN: u32 = 2;
 /// GMFN range, XENMEM_add_to_physmap only.
 pub const XENMAPSPACE_GMFN_RANGE: u32 = 3;
+/// GMFN from another dom, XENMEM_add_to_physmap_batch only.
 pub const XENMAPSPACE_GMFN_FOREIGN: u32 = 4;
+/// Device mmio region ARM only; the region is mapped in Stage-2 using the Normal Memory Inner/Outer Write-
+/// Back Cacheable memory attribute.
 pub const XENMAPSPACE_DEV_MMIO: u32 = 5;
+/// Sets the GPFN at which a particular page appears in the specified guest's physical address space
+/// (translated guests only).
 pub const XENMEM_ADD_TO_PHYSMAP: u32 = 7;
+
+structs! {
+    /// `struct xen_add_to_physmap`.
+    pub struct AddToPhysmap {
+        /// Which domain to change the mapping for.
+        domid: Domid,
+        /// Number of pages to go through for gmfn_range.
+        size: u16,
+        space: u32,
+        /// Index into space being mapped.
+        idx: u64,
+        /// GPFN in domid where the source mapping page should appear.
+        gpfn: u64,
+    }
+}
+
 pub const XENMAPIDX_GRANT_TABLE_STATUS: u32 = 0x80000000;
 /// A batched version of add_to_physmap.
 pub const XENMEM_ADD_TO_PHYSMAP_BATCH: u32 = 23;

@@ -8,7 +8,9 @@
 #![expect(missing_docs, reason = "fields and numbers answer to the public header named above")]
 
 use crate::grant_table::GrantRef;
-use crate::{GuestPtr, Union};
+
+/// Bytes of a slot of the ring.
+pub const SLOT_SIZE: usize = size_of::<BlkifRequest>();
 
 /// REQUEST CODES.
 pub const BLKIF_OP_READ: u8 = 0;
@@ -123,73 +125,6 @@ pub const BLKIF_RSP_EOPNOTSUPP: i16 = -2;
 pub const BLKIF_RSP_ERROR: i16 = -1;
 /// Operation completed successfully.
 pub const BLKIF_RSP_OKAY: i16 = 0;
-
-structs! {
-    /// `union blkif_sring_entry`: Shared ring entry.
-    pub struct BlkifSringEntry {
-        u: Union<u64, 14>,
-    }
-}
-
-union_accessors! {
-    BlkifSringEntry.u {
-        as_req, set_req: BlkifRequest,
-        as_rsp, set_rsp: BlkifResponse,
-    }
-}
-
-structs! {
-    /// Member `pvt.netif` of [`BlkifSring`].
-    pub struct BlkifSringPvtNetif {
-        smartpoll_active: u8,
-    }
-
-    /// Member `pvt.tapif_user` of [`BlkifSring`].
-    pub struct BlkifSringPvtTapifUser {
-        msg: u8,
-    }
-
-    /// `struct blkif_sring`: Shared ring page.
-    pub struct BlkifSring {
-        req_prod: u32,
-        req_event: u32,
-        rsp_prod: u32,
-        rsp_event: u32,
-        pvt: Union<u8, 4>,
-        pad: [u8; 44],
-        /// Variable-length.
-        ring: [BlkifSringEntry; 1],
-    }
-}
-
-union_accessors! {
-    BlkifSring.pvt {
-        as_netif, set_netif: BlkifSringPvtNetif,
-        as_tapif_user, set_tapif_user: BlkifSringPvtTapifUser,
-        as_pvt_pad, set_pvt_pad: [u8; 4],
-    }
-}
-
-structs! {
-    /// `struct blkif_front_ring`: "Front" end's private variables.
-    pub struct BlkifFrontRing {
-        req_prod_pvt: u32,
-        rsp_cons: u32,
-        nr_ents: u32,
-        _pad0: [u8; 4],
-        sring: GuestPtr<BlkifSring>,
-    }
-
-    /// `struct blkif_back_ring`: "Back" end's private variables.
-    pub struct BlkifBackRing {
-        rsp_prod_pvt: u32,
-        req_cons: u32,
-        nr_ents: u32,
-        _pad0: [u8; 4],
-        sring: GuestPtr<BlkifSring>,
-    }
-}
-
 pub const VDISK_CDROM: u32 = 0x1;
 pub const VDISK_REMOVABLE: u32 = 0x2;
 pub const VDISK_READONLY: u32 = 0x4;

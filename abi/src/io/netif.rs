@@ -6,8 +6,15 @@
 
 #![expect(missing_docs, reason = "fields and numbers answer to the public header named above")]
 
+use crate::Union;
 use crate::grant_table::GrantRef;
-use crate::{GuestPtr, Union};
+
+/// Bytes of a slot of the transmit ring.
+pub const TX_SLOT_SIZE: usize = size_of::<NetifTxRequest>();
+/// Bytes of a slot of the receive ring.
+pub const RX_SLOT_SIZE: usize = size_of::<NetifRxResponse>();
+/// Bytes of a slot of the control ring.
+pub const CTRL_SLOT_SIZE: usize = size_of::<NetifCtrlRequest>();
 
 /// Older implementation of Xen network frontend / backend has an implicit dependency on the MAX_SKB_FRAGS as
 /// the maximum number of ring slots a skb can use.
@@ -65,73 +72,6 @@ structs! {
 }
 
 pub const XEN_NETIF_CTRLF_GREF_READONLY: u32 = 1 << 0;
-
-structs! {
-    /// `union xen_netif_ctrl_sring_entry`: Shared ring entry.
-    pub struct NetifCtrlSringEntry {
-        u: Union<u32, 4>,
-    }
-}
-
-union_accessors! {
-    NetifCtrlSringEntry.u {
-        as_req, set_req: NetifCtrlRequest,
-        as_rsp, set_rsp: NetifCtrlResponse,
-    }
-}
-
-structs! {
-    /// Member `pvt.netif` of [`NetifCtrlSring`].
-    pub struct NetifCtrlSringPvtNetif {
-        smartpoll_active: u8,
-    }
-
-    /// Member `pvt.tapif_user` of [`NetifCtrlSring`].
-    pub struct NetifCtrlSringPvtTapifUser {
-        msg: u8,
-    }
-
-    /// `struct xen_netif_ctrl_sring`: Shared ring page.
-    pub struct NetifCtrlSring {
-        req_prod: u32,
-        req_event: u32,
-        rsp_prod: u32,
-        rsp_event: u32,
-        pvt: Union<u8, 4>,
-        pad: [u8; 44],
-        /// Variable-length.
-        ring: [NetifCtrlSringEntry; 1],
-    }
-}
-
-union_accessors! {
-    NetifCtrlSring.pvt {
-        as_netif, set_netif: NetifCtrlSringPvtNetif,
-        as_tapif_user, set_tapif_user: NetifCtrlSringPvtTapifUser,
-        as_pvt_pad, set_pvt_pad: [u8; 4],
-    }
-}
-
-structs! {
-    /// `struct xen_netif_ctrl_front_ring`: "Front" end's private variables.
-    pub struct NetifCtrlFrontRing {
-        req_prod_pvt: u32,
-        rsp_cons: u32,
-        nr_ents: u32,
-        _pad0: [u8; 4],
-        sring: GuestPtr<NetifCtrlSring>,
-    }
-
-    /// `struct xen_netif_ctrl_back_ring`: "Back" end's private variables.
-    pub struct NetifCtrlBackRing {
-        rsp_prod_pvt: u32,
-        req_cons: u32,
-        nr_ents: u32,
-        _pad0: [u8; 4],
-        sring: GuestPtr<NetifCtrlSring>,
-    }
-}
-
 pub const NETTXF_CSUM_BLANK: u16 = 1 << 0;
 pub const NETTXF_DATA_VALIDATED: u16 = 1 << 1;
 pub const NETTXF_MORE_DATA: u16 = 1 << 2;
@@ -233,134 +173,6 @@ structs! {
         offset: u16,
         flags: u16,
         status: i16,
-    }
-
-    /// `union netif_tx_sring_entry`: Shared ring entry.
-    pub struct NetifTxSringEntry {
-        u: Union<u32, 3>,
-    }
-}
-
-union_accessors! {
-    NetifTxSringEntry.u {
-        as_req, set_req: NetifTxRequest,
-        as_rsp, set_rsp: NetifTxResponse,
-    }
-}
-
-structs! {
-    /// Member `pvt.netif` of [`NetifTxSring`].
-    pub struct NetifTxSringPvtNetif {
-        smartpoll_active: u8,
-    }
-
-    /// Member `pvt.tapif_user` of [`NetifTxSring`].
-    pub struct NetifTxSringPvtTapifUser {
-        msg: u8,
-    }
-
-    /// `struct netif_tx_sring`: Shared ring page.
-    pub struct NetifTxSring {
-        req_prod: u32,
-        req_event: u32,
-        rsp_prod: u32,
-        rsp_event: u32,
-        pvt: Union<u8, 4>,
-        pad: [u8; 44],
-        /// Variable-length.
-        ring: [NetifTxSringEntry; 1],
-    }
-}
-
-union_accessors! {
-    NetifTxSring.pvt {
-        as_netif, set_netif: NetifTxSringPvtNetif,
-        as_tapif_user, set_tapif_user: NetifTxSringPvtTapifUser,
-        as_pvt_pad, set_pvt_pad: [u8; 4],
-    }
-}
-
-structs! {
-    /// `struct netif_tx_front_ring`: "Front" end's private variables.
-    pub struct NetifTxFrontRing {
-        req_prod_pvt: u32,
-        rsp_cons: u32,
-        nr_ents: u32,
-        _pad0: [u8; 4],
-        sring: GuestPtr<NetifTxSring>,
-    }
-
-    /// `struct netif_tx_back_ring`: "Back" end's private variables.
-    pub struct NetifTxBackRing {
-        rsp_prod_pvt: u32,
-        req_cons: u32,
-        nr_ents: u32,
-        _pad0: [u8; 4],
-        sring: GuestPtr<NetifTxSring>,
-    }
-
-    /// `union netif_rx_sring_entry`: Shared ring entry.
-    pub struct NetifRxSringEntry {
-        u: Union<u32, 2>,
-    }
-}
-
-union_accessors! {
-    NetifRxSringEntry.u {
-        as_req, set_req: NetifRxRequest,
-        as_rsp, set_rsp: NetifRxResponse,
-    }
-}
-
-structs! {
-    /// Member `pvt.netif` of [`NetifRxSring`].
-    pub struct NetifRxSringPvtNetif {
-        smartpoll_active: u8,
-    }
-
-    /// Member `pvt.tapif_user` of [`NetifRxSring`].
-    pub struct NetifRxSringPvtTapifUser {
-        msg: u8,
-    }
-
-    /// `struct netif_rx_sring`: Shared ring page.
-    pub struct NetifRxSring {
-        req_prod: u32,
-        req_event: u32,
-        rsp_prod: u32,
-        rsp_event: u32,
-        pvt: Union<u8, 4>,
-        pad: [u8; 44],
-        /// Variable-length.
-        ring: [NetifRxSringEntry; 1],
-    }
-}
-
-union_accessors! {
-    NetifRxSring.pvt {
-        as_netif, set_netif: NetifRxSringPvtNetif,
-        as_tapif_user, set_tapif_user: NetifRxSringPvtTapifUser,
-        as_pvt_pad, set_pvt_pad: [u8; 4],
-    }
-}
-
-structs! {
-    /// `struct netif_rx_front_ring`: "Front" end's private variables.
-    pub struct NetifRxFrontRing {
-        req_prod_pvt: u32,
-        rsp_cons: u32,
-        nr_ents: u32,
-        _pad0: [u8; 4],
-        sring: GuestPtr<NetifRxSring>,
-    }
-
-    /// `struct netif_rx_back_ring`: "Back" end's private variables.
-    pub struct NetifRxBackRing {
-        rsp_prod_pvt: u32,
-        req_cons: u32,
-        nr_ents: u32,
-        _pad0: [u8; 4],
-        sring: GuestPtr<NetifRxSring>,
     }
 }
 

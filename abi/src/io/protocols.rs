@@ -4,7 +4,9 @@
 
 #![expect(missing_docs, reason = "fields and numbers answer to the public header named above")]
 
+/// What a guest of this architecture speaks.
+pub const XEN_IO_PROTO_ABI_NATIVE: &str = XEN_IO_PROTO_ABI_X86_64;
+
 pub const XEN_IO_PROTO_ABI_X86_32: &str = "x86_32-abi";
 pub const XEN_IO_PROTO_ABI_X86_64: &str = "x86_64-abi";
 pub const XEN_IO_PROTO_ABI_ARM: &str = "arm-abi";
-pub const XEN_IO_PROTO_ABI_NATIVE: u64 = 0x55c428517004;

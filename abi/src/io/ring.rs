@@ -19,6 +19,9 @@ use crate::Union;
 /// `RING_IDX`: a free-running index.
 pub type RingIdx = u32;
 
+/// Rings and hypercalls count in pages of `1 << XEN_PAGE_SHIFT` bytes, whatever a guest uses.
+pub const XEN_PAGE_SHIFT: u32 = 12;
+
 structs! {
     /// The header of a shared ring, `struct NAME_sring` without its slots.
     pub struct Sring {
