@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use kernel_image::layout::{Request, Role, plan};
+use kernel_image::layout::{Region, Request, Role, plan};
 use kernel_image::{Image, Kind, requirements, unpack};
 
 const LIMIT: usize = 256 << 20;
@@ -54,6 +54,17 @@ fn debian_linux() {
     assert_eq!((notes.features_required, notes.features_supported), (1, 0x8811));
     assert!(notes.warnings.is_empty(), "{:?}", notes.warnings);
     assert_eq!(image.check_features(0x2_28f0, true), Ok(()));
+    // The numbers that Xen 4.17 prints for this kernel with dom0_mem=256M and an initrd.
+    if pv.virt_kend == 0xffff_ffff_84a0_0000 {
+        let layout =
+            plan(&image, &Request { role: Role::Dom0, nr_pages: 256 << 8, initrd_bytes: 3_000_000 }).unwrap();
+        let start_and_pages = |region: Region| (region.va.unwrap(), region.pages);
+        assert_eq!(start_and_pages(layout.p2m), (0x80_0000_0000, 0x80));
+        assert_eq!(start_and_pages(layout.start_info), (0xffff_ffff_84a0_0000, 1));
+        assert_eq!(start_and_pages(layout.tables), (0xffff_ffff_84a0_1000, 0x29));
+        assert_eq!(layout.stack_top(), 0xffff_ffff_84a2_b000);
+        assert_eq!(layout.v_end, 0xffff_ffff_84c0_0000);
+    }
     for role in [Role::Dom0, Role::DomU] {
         let layout = plan(&image, &Request { role, nr_pages: 256 << 8, initrd_bytes: 2 << 20 }).unwrap();
         assert_eq!(layout.kernel.pfn, 0x1000);
@@ -72,6 +83,13 @@ fn grub_for_64_bit_pv() {
     assert_eq!(image.notes.loader.as_deref(), Some("generic"));
     let layout = plan(&image, &Request { role: Role::DomU, nr_pages: 16 << 8, initrd_bytes: 0 }).unwrap();
     assert_eq!(layout.kernel.pfn, 0);
+    // As Dom0 of Xen 4.17 with dom0_mem=256M and an initrd of 3 000 000 bytes (0x2dc6c0).
+    let dom0 =
+        plan(&image, &Request { role: Role::Dom0, nr_pages: 256 << 8, initrd_bytes: 3_000_000 }).unwrap();
+    assert_eq!(dom0.mod_start(), (0x61_4000, false));
+    assert_eq!((dom0.p2m.va, dom0.start_info.va), (Some(0x8f_1000), Some(0x97_1000)));
+    assert_eq!((dom0.tables.va, dom0.tables.pages, dom0.stack_top()), (Some(0x97_2000), 9, 0x97_c000));
+    assert_eq!(dom0.v_end, 0xc0_0000);
     assert_eq!(layout.v_end, 8 << 20);
     assert_eq!(layout.table_counts(), [4, 1, 1, 1]);
 }
