@@ -153,10 +153,10 @@ fn oversized(good: &[u8]) -> Result<Vec<u8>> {
         Ok(field.iter().rev().fold(0, |value, byte| value << 8 | usize::from(*byte)))
     };
     let first = number(E_PHOFF, 8)?;
-    let loads = (0..number(E_PHNUM, 2)?)
+    let mut loads = (0..number(E_PHNUM, 2)?)
         .map(|i| first + i * PROGRAM_HEADER)
-        .filter(|&at| number(at, 4).is_ok_and(|t| t == 1));
-    let last = loads.last().context("the model guest has no loadable segment")?;
+        .filter(|&at| number(at, 4).is_ok_and(|kind| kind == 1));
+    let last = loads.next_back().context("the model guest has no loadable segment")?;
     bytes[last + P_MEMSZ..last + P_MEMSZ + 8].copy_from_slice(&(8_u64 << 30).to_le_bytes());
     Ok(bytes)
 }

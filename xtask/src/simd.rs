@@ -25,6 +25,10 @@ const ALLOWED: &[Mnemonic] = &[
     Mnemonic::Vstmxcsr,
 ];
 
+/// Sections whose code runs before there is a guest whose state it could destroy. They mix code of all widths with
+/// headers and tables, which a disassembler would read as code.
+const BOOT_SECTION: &str = ".boot";
+
 /// Offenders that are named before the rest is only counted.
 const NAMED: usize = 8;
 
@@ -44,8 +48,11 @@ pub fn check(elf64: &[u8]) -> Result<usize> {
             continue;
         }
         let name = String::from_utf8_lossy(sections.section_name(endian, section)?).into_owned();
+        if name.starts_with(BOOT_SECTION) {
+            continue;
+        }
         let code = section.data(endian, elf64)?;
-        seen += scan(&name, bits(&name), section.sh_addr(endian), code, &mut offenders);
+        seen += scan(&name, section.sh_addr(endian), code, &mut offenders);
     }
     if offenders.is_empty() {
         return Ok(seen);
@@ -59,19 +66,8 @@ pub fn check(elf64: &[u8]) -> Result<usize> {
     )
 }
 
-/// Width of the code in a section: boot code that runs before long mode says so in its section's name.
-fn bits(section: &str) -> u32 {
-    if section.contains("16") || section.contains("trampoline") {
-        16
-    } else if section.contains("32") {
-        32
-    } else {
-        64
-    }
-}
-
-fn scan(section: &str, bits: u32, address: u64, code: &[u8], offenders: &mut Vec<String>) -> usize {
-    let mut decoder = Decoder::with_ip(bits, code, address, DecoderOptions::NONE);
+fn scan(section: &str, address: u64, code: &[u8], offenders: &mut Vec<String>) -> usize {
+    let mut decoder = Decoder::with_ip(64, code, address, DecoderOptions::NONE);
     let mut instruction = Instruction::default();
     let mut seen = 0;
     while decoder.can_decode() {
@@ -109,7 +105,7 @@ mod tests {
 
     fn offenders(code: &[u8]) -> Vec<String> {
         let mut offenders = Vec::new();
-        scan(".text", 64, 0x1000, code, &mut offenders);
+        scan(".text", 0x1000, code, &mut offenders);
         offenders
     }
 
