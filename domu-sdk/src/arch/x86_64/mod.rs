@@ -1,0 +1,168 @@
+//! Bare metal: a PV guest on x86-64.
+
+mod allocator;
+mod entry;
+mod image;
+mod paging;
+mod panic;
+mod stubs;
+mod syscall;
+
+pub use entry::STACK_SIZE;
+pub use image::{command_line_bytes, module_bytes, start_info};
+pub use paging::{MapError, machine_to_pfn, pfn_to_machine, table_entry};
+pub(crate) use paging::{
+    boot_page, direct_window, frames_bytes, frames_bytes_mut, init_memory, leak_frames, map_machine,
+    own_frames, protect_image, unmap_machine, window_mem, window_slot,
+};
+pub use panic::back_trace;
+pub(crate) use panic::force_unlock;
+pub use stubs::{EVENT_VECTOR, FAILSAFE_VECTOR, TrapFrame, VECTORS, callback_stubs, trap_stub};
+pub use syscall::hypercall as raw_hypercall;
+
+use abi::{
+    errno::Errno,
+    xen::{SharedInfo, StartInfo, UVMF_INVLPG, VcpuInfo, hypercall},
+};
+use core::{arch::asm, cell::UnsafeCell, mem::offset_of, ptr::NonNull};
+
+use super::SharedMem;
+use crate::memory::layout::pte;
+
+/// A page of the image that is given another meaning by remapping it; its bytes are never a Rust object.
+#[repr(C, align(4096))]
+struct HomePage(UnsafeCell<[u8; 4096]>);
+
+// SAFETY: A-4: only reached through `SharedMem`, or as an address.
+unsafe impl Sync for HomePage {}
+
+impl HomePage {
+    const fn new() -> Self {
+        Self(UnsafeCell::new([0; 4096]))
+    }
+
+    fn base(&self) -> NonNull<u8> {
+        NonNull::from(&self.0).cast()
+    }
+
+    fn address(&self) -> u64 {
+        self.base().addr().get() as u64
+    }
+}
+
+/// Where the page shared with the hypervisor is mapped. Until then it is zeroed memory: events look masked to nobody.
+static SHARED_INFO: HomePage = HomePage::new();
+
+const MASK: usize = offset_of!(VcpuInfo, evtchn_upcall_mask);
+const PENDING: usize = offset_of!(VcpuInfo, evtchn_upcall_pending);
+
+/// Issues a hypercall for one of the wrappers of this crate, which vouches for the arguments.
+pub(crate) fn call(number: u64, arguments: [u64; 5]) -> Result<u64, Errno> {
+    // SAFETY: this function is reachable only from the crate's wrappers; each passes addresses of live values only, and
+    // those that change mappings keep.
+    Errno::check(unsafe { syscall::hypercall(number, arguments) })
+}
+
+/// First Rust code, called once by `_start` on the boot stack.
+///
+/// `start_info` is the address that the loader passed.
+extern "C" fn start_rust(start_info: *const StartInfo) -> ! {
+    // SAFETY: A-1: the loader's own page, mapped readable, before anybody else runs.
+    unsafe { image::set_start_info(start_info) };
+    crate::start::boot();
+    unsafe extern "Rust" {
+        fn domu_sdk_main() -> !;
+    }
+    // SAFETY: `#[domu_sdk::main]` defines the function with this signature; without it the guest does not link.
+    unsafe { domu_sdk_main() }
+}
+
+/// Maps the shared page and puts a guard page under the boot stack.
+pub(crate) fn map_shared_info() -> Result<(), Errno> {
+    let entry = (start_info().shared_info & pte::FRAME_MASK) | pte::READ_WRITE;
+    call(hypercall::UPDATE_VA_MAPPING, [SHARED_INFO.address(), entry, UVMF_INVLPG, 0, 0])?;
+    call(hypercall::UPDATE_VA_MAPPING, [image::stack().start - 4096, 0, UVMF_INVLPG, 0, 0])?;
+    Ok(())
+}
+
+/// The page shared with the hypervisor, laid out as [`SharedInfo`].
+pub(crate) fn shared_info() -> SharedMem {
+    // SAFETY: A-4: the page stays mapped for ever and no reference points into it.
+    unsafe { SharedMem::new(SHARED_INFO.base(), size_of::<SharedInfo>().min(4096)) }
+}
+
+/// Masks events on this vCPU; tells whether they were enabled.
+pub(crate) fn events_disable() -> bool {
+    let shared = shared_info();
+    let enabled = shared.load_u8(MASK) == 0;
+    shared.store_u8(MASK, 1);
+    enabled
+}
+
+/// Unmasks events on this vCPU and has the pending ones delivered.
+pub(crate) fn events_enable() {
+    let shared = shared_info();
+    shared.store_u8(MASK, 0);
+    core::sync::atomic::fence(core::sync::atomic::Ordering::SeqCst);
+    if shared.load_u8(PENDING) != 0 {
+        // Any hypercall delivers what is pending on its way back; this one does nothing else.
+        let _ = call(hypercall::XEN_VERSION, [0; 5]);
+    }
+}
+
+/// Whether events are masked on this vCPU.
+pub(crate) fn events_masked() -> bool {
+    shared_info().load_u8(MASK) != 0
+}
+
+/// The CPU's time-stamp counter.
+pub(crate) fn time_stamp() -> u64 {
+    let (low, high): (u32, u32);
+    // SAFETY: reads a counter; where the hypervisor traps it, it emulates it.
+    unsafe { asm!("lfence", "rdtsc", out("eax") low, out("edx") high, options(nomem, nostack)) };
+    u64::from(high) << 32 | u64::from(low)
+}
+
+/// CPUID as the hypervisor shows it to a PV guest: the forced-emulation prefix of the public header `arch-x86/xen.h`.
+pub fn cpuid(leaf: u32, subleaf: u32) -> [u32; 4] {
+    let (a, b, c, d): (u32, u64, u32, u32);
+    // SAFETY: the prefix is an invalid instruction that the hypervisor takes, with the CPUID after it, as a request; `rbx`
+    // is saved because the compiler reserves it.
+    unsafe {
+        asm!(
+            "mov {saved}, rbx",
+            ".byte 0x0f, 0x0b, 0x78, 0x65, 0x6e",
+            "cpuid",
+            "xchg {saved}, rbx",
+            saved = out(reg) b,
+            inlateout("eax") leaf => a,
+            inlateout("ecx") subleaf => c,
+            lateout("edx") d,
+            options(nostack),
+        );
+    }
+    [a, b as u32, c, d]
+}
+
+/// Raises the breakpoint trap.
+pub(crate) fn breakpoint() {
+    // SAFETY: traps; the default handler or the guest's own returns after the instruction or ends the domain.
+    unsafe { asm!("int3", options(nostack)) };
+}
+
+/// Raises the invalid-opcode trap; a handler that returns must step over the two bytes.
+pub(crate) fn invalid_opcode() {
+    // SAFETY: as for `breakpoint`.
+    unsafe { asm!("ud2", options(nostack)) };
+}
+
+/// Blocks until an event comes, unless `ready` says that there is work. Events are masked while it is asked, and unmasked
+/// afterwards.
+pub(crate) fn block_unless(ready: &dyn Fn() -> bool) {
+    events_disable();
+    if ready() {
+        events_enable();
+    } else {
+        crate::hypercall::sched::block();
+    }
+}

@@ -1,0 +1,153 @@
+//! Trap and event entry stubs.
+//!
+//! For a trap in the kernel the hypervisor pushes on the current stack, from the top: `rcx`, `r11`, an error code where the
+//! vector has one, then the hardware's frame `rip cs rflags rsp ss`. The saved `cs` shows ring 0 and carries the event mask
+//! in its upper half. A stub pops `rcx` and `r11` and builds a [`TrapFrame`]; the way back is a plain `iretq` to ring 3, as
+//! the public header describes for a kernel that returns to itself. The CPU ignores `IF` there; the event mask is restored
+//! by the event code before it returns.
+
+use core::arch::global_asm;
+
+/// Registers of the interrupted code, as the stubs lay them out. Handlers may change them.
+#[repr(C)]
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "register names")]
+pub struct TrapFrame {
+    pub r15: u64,
+    pub r14: u64,
+    pub r13: u64,
+    pub r12: u64,
+    pub rbp: u64,
+    pub rbx: u64,
+    pub r11: u64,
+    pub r10: u64,
+    pub r9: u64,
+    pub r8: u64,
+    pub rax: u64,
+    pub rcx: u64,
+    pub rdx: u64,
+    pub rsi: u64,
+    pub rdi: u64,
+    /// Vector number; [`EVENT_VECTOR`] and [`FAILSAFE_VECTOR`] for the two callbacks.
+    pub vector: u64,
+    /// Error code, 0 where the vector has none.
+    pub error_code: u64,
+    pub rip: u64,
+    pub cs: u64,
+    pub rflags: u64,
+    pub rsp: u64,
+    pub ss: u64,
+}
+
+/// Vector number that stands for the event callback.
+pub const EVENT_VECTOR: u64 = 0x100;
+/// Vector number that stands for the failsafe callback.
+pub const FAILSAFE_VECTOR: u64 = 0x101;
+/// Number of exception stubs.
+pub const VECTORS: usize = 32;
+/// Distance between two exception stubs in bytes.
+const STUB_SIZE: usize = 16;
+
+global_asm!(
+    ".section .text.trap_stubs, \"ax\", @progbits",
+    ".balign 16",
+    ".globl trap_stubs",
+    "trap_stubs:",
+    ".set vector, 0",
+    ".rept {vectors}",
+    ".balign {stub_size}",
+    "pop rcx",
+    "pop r11",
+    // 8, 10..14, 17, 21, 29, 30 push an error code.
+    ".if ((0x60227d00 >> vector) & 1) == 0",
+    "push 0",
+    ".endif",
+    "push vector",
+    "jmp trap_common",
+    ".set vector, vector + 1",
+    ".endr",
+    ".balign 16",
+    ".globl event_stub",
+    "event_stub:",
+    "pop rcx",
+    "pop r11",
+    "push 0",
+    "push {event}",
+    "jmp trap_common",
+    // The failsafe frame begins with rcx, r11, ds, es, fs, gs.
+    ".globl failsafe_stub",
+    "failsafe_stub:",
+    "pop rcx",
+    "pop r11",
+    "add rsp, 32",
+    "push 0",
+    "push {failsafe}",
+    "trap_common:",
+    "push rdi",
+    "push rsi",
+    "push rdx",
+    "push rcx",
+    "push rax",
+    "push r8",
+    "push r9",
+    "push r10",
+    "push r11",
+    "push rbx",
+    "push rbp",
+    "push r12",
+    "push r13",
+    "push r14",
+    "push r15",
+    "cld",
+    "mov rdi, rsp",
+    "mov rbx, rsp",
+    "and rsp, -16",
+    "call {dispatch}",
+    "mov rsp, rbx",
+    "pop r15",
+    "pop r14",
+    "pop r13",
+    "pop r12",
+    "pop rbp",
+    "pop rbx",
+    "pop r11",
+    "pop r10",
+    "pop r9",
+    "pop r8",
+    "pop rax",
+    "pop rcx",
+    "pop rdx",
+    "pop rsi",
+    "pop rdi",
+    "add rsp, 16",
+    "or byte ptr [rsp + 8], 3",
+    "or byte ptr [rsp + 32], 3",
+    "iretq",
+    vectors = const VECTORS,
+    stub_size = const STUB_SIZE,
+    event = const EVENT_VECTOR,
+    failsafe = const FAILSAFE_VECTOR,
+    dispatch = sym dispatch,
+);
+
+/// Called by the stubs with the frame they built.
+extern "C" fn dispatch(frame: &mut TrapFrame) {
+    crate::traps::dispatch(frame);
+}
+
+unsafe extern "C" {
+    static trap_stubs: u8;
+    static event_stub: u8;
+    static failsafe_stub: u8;
+}
+
+/// Address of the stub of an exception vector below [`VECTORS`].
+pub fn trap_stub(vector: usize) -> u64 {
+    assert!(vector < VECTORS, "exception vector {vector} is not below {VECTORS}");
+    (&raw const trap_stubs).addr() as u64 + (vector * STUB_SIZE) as u64
+}
+
+/// Addresses of the event and the failsafe stub.
+pub fn callback_stubs() -> (u64, u64) {
+    ((&raw const event_stub).addr() as u64, (&raw const failsafe_stub).addr() as u64)
+}

@@ -1,0 +1,245 @@
+//! Event channels: the interrupts of a domain.
+//!
+//! Every port has a pending bit and a mask bit in the page shared with the hypervisor (the two-level form, 4096 ports), and the
+//! vCPU has a word that says in which words bits are set. When an event becomes pending the hypervisor enters [`upcall`], which
+//! clears the bits and tells the port's [`Channel`]: first the handler, if one was set, then every task that waits.
+//!
+//! Handlers run on the stack of whatever was interrupted, with events masked. They may take a
+//! [`MaskedMutex`](crate::sync::MaskedMutex), wake tasks, allocate and print; they must not wait.
+//!
+//! A [`Channel`] owns its port and closes it when dropped.
+
+use crate::{
+    arch,
+    executor::WaitList,
+    hypercall::{self, event_channel},
+    sync::{EventsMasked, MaskedMutex},
+    types::{DomId, Port},
+};
+use abi::{
+    event_channel::EVTCHN_2L_NR_CHANNELS,
+    xen::{SharedInfo, VcpuInfo},
+};
+use alloc::{boxed::Box, collections::BTreeMap, sync::Arc};
+use core::{
+    fmt,
+    future::poll_fn,
+    mem::offset_of,
+    sync::atomic::{AtomicU32, Ordering},
+    task::Poll,
+};
+use spin::Once;
+
+type Handler = Box<dyn Fn(Port) + Send + Sync>;
+
+/// What is known of a port.
+#[derive(Default)]
+struct Line {
+    /// Events since the last wait.
+    arrived: AtomicU32,
+    waiting: WaitList,
+    handler: Once<Handler>,
+}
+
+static LINES: MaskedMutex<BTreeMap<u32, Arc<Line>>> = MaskedMutex::new(BTreeMap::new());
+
+/// Number of events that came for a port nobody owns.
+static STRAY: AtomicU32 = AtomicU32::new(0);
+
+/// An event channel of this domain.
+pub struct Channel {
+    port: Port,
+    line: Arc<Line>,
+    close: bool,
+}
+
+impl fmt::Debug for Channel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Channel({})", self.port)
+    }
+}
+
+impl Channel {
+    /// Makes a port that `remote` may bind.
+    pub fn alloc_unbound(remote: DomId) -> hypercall::Result<Self> {
+        Ok(Self::open(event_channel::alloc_unbound(DomId::SELF, remote)?, true))
+    }
+
+    /// Connects to a port that `remote` has made for this domain.
+    pub fn bind_interdomain(remote: DomId, port: Port) -> hypercall::Result<Self> {
+        Ok(Self::open(event_channel::bind_interdomain(remote, port)?, true))
+    }
+
+    /// Listens to a virtual interrupt (`VIRQ_*`) of the boot vCPU.
+    pub fn bind_virq(virq: u32) -> hypercall::Result<Self> {
+        Ok(Self::open(event_channel::bind_virq(virq, 0)?, true))
+    }
+
+    /// Listens to a physical interrupt.
+    pub fn bind_pirq(pirq: u32, share: bool) -> hypercall::Result<Self> {
+        Ok(Self::open(event_channel::bind_pirq(pirq, share)?, true))
+    }
+
+    /// Makes a port whose events come back to this vCPU.
+    pub fn bind_ipi() -> hypercall::Result<Self> {
+        Ok(Self::open(event_channel::bind_ipi(0)?, true))
+    }
+
+    /// Takes over a port that exists already, such as those named in `start_info`. It is not closed when dropped.
+    pub fn adopt(port: Port) -> Self {
+        Self::open(port, false)
+    }
+
+    fn open(port: Port, close: bool) -> Self {
+        let line = Arc::new(Line::default());
+        LINES.lock().insert(port.0, line.clone());
+        unmask(port);
+        Self { port, line, close }
+    }
+
+    /// The port's number, to be told to the other side.
+    pub fn port(&self) -> Port {
+        self.port
+    }
+
+    /// Sends an event to the other side.
+    pub fn notify(&self) -> hypercall::Result {
+        event_channel::send(self.port)
+    }
+
+    /// Calls `handler` for each event, from the upcall. The first handler stays; see the module about what it may do.
+    pub fn on_event(&self, handler: impl Fn(Port) + Send + Sync + 'static) {
+        self.line.handler.call_once(|| Box::new(handler));
+    }
+
+    /// Waits for an event; returns at once if one came since the last wait. Several events in a row count as one.
+    ///
+    /// With several waiting tasks, each event wakes all of them, and one of them takes it. So what the event announces must
+    /// be looked at first, in a loop: look, then wait.
+    pub async fn wait(&self) {
+        poll_fn(|context| {
+            // Registered first: an event between the two is not missed.
+            self.line.waiting.register(context);
+            if self.take() { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+
+    /// Whether an event came since the last wait; takes it.
+    pub fn take(&self) -> bool {
+        self.line.arrived.swap(0, Ordering::AcqRel) != 0
+    }
+
+    /// Registers the task of `context` to be woken by the next event.
+    pub fn register(&self, context: &core::task::Context<'_>) {
+        self.line.waiting.register(context);
+    }
+
+    /// Waits for an event, with everything else standing still.
+    pub fn wait_blocking(&self) {
+        crate::executor::block_on(self.wait());
+    }
+
+    /// Events of this port stay pending and are not delivered until [`Channel::unmask`].
+    pub fn mask(&self) {
+        arch::shared_info().fetch_or_u64(mask_word(self.port), bit(self.port));
+    }
+
+    /// Delivers events of this port again, and the one that is pending.
+    pub fn unmask(&self) {
+        unmask(self.port);
+    }
+}
+
+impl Drop for Channel {
+    fn drop(&mut self) {
+        self.mask();
+        LINES.lock().remove(&self.port.0);
+        if self.close {
+            let _ = event_channel::close(self.port);
+        }
+    }
+}
+
+const fn word(port: Port) -> usize {
+    (port.0 / 64) as usize * 8
+}
+
+const fn mask_word(port: Port) -> usize {
+    offset_of!(SharedInfo, evtchn_mask) + word(port)
+}
+
+const fn bit(port: Port) -> u64 {
+    1 << (port.0 % 64)
+}
+
+fn unmask(port: Port) {
+    let _ = event_channel::unmask(port);
+}
+
+/// Number of events that came for ports nobody owns; a diagnosis.
+pub fn strays() -> u32 {
+    STRAY.load(Ordering::Relaxed)
+}
+
+/// Whether events are masked on this vCPU.
+pub fn masked() -> bool {
+    arch::events_masked()
+}
+
+/// Masks all ports and turns delivery on.
+#[cfg(target_os = "none")]
+pub(crate) fn init() {
+    let shared = arch::shared_info();
+    for port in (0..EVTCHN_2L_NR_CHANNELS as u32).step_by(64) {
+        shared.store_u64(mask_word(Port(port)), u64::MAX);
+    }
+    arch::events_enable();
+}
+
+/// Entered by the event stub, with events masked. Returns with events enabled, as they were before.
+pub(crate) fn upcall() {
+    let shared = arch::shared_info();
+    loop {
+        shared.store_u8(offset_of!(VcpuInfo, evtchn_upcall_pending), 0);
+        let mut selected = shared.swap_u64(offset_of!(VcpuInfo, evtchn_pending_sel), 0);
+        while selected != 0 {
+            let index = selected.trailing_zeros();
+            selected &= selected - 1;
+            deliver_word(&shared, index);
+        }
+        // Unmasking is the last step, so at most one upcall nests here, and only if an event comes right now.
+        shared.store_u8(offset_of!(VcpuInfo, evtchn_upcall_mask), 0);
+        core::sync::atomic::fence(Ordering::SeqCst);
+        if shared.load_u8(offset_of!(VcpuInfo, evtchn_upcall_pending)) == 0 {
+            return;
+        }
+        shared.store_u8(offset_of!(VcpuInfo, evtchn_upcall_mask), 1);
+    }
+}
+
+fn deliver_word(shared: &arch::SharedMem, index: u32) {
+    let first = Port(index * 64);
+    let pending_at = offset_of!(SharedInfo, evtchn_pending) + word(first);
+    debug_assert!((first.0 as usize) < EVTCHN_2L_NR_CHANNELS);
+    let mut bits = shared.load_u64(pending_at) & !shared.load_u64(mask_word(first));
+    shared.fetch_and_u64(pending_at, !bits);
+    while bits != 0 {
+        deliver(Port(first.0 + bits.trailing_zeros()));
+        bits &= bits - 1;
+    }
+}
+
+fn deliver(port: Port) {
+    let _masked = EventsMasked::new();
+    let line = LINES.lock().get(&port.0).cloned();
+    let Some(line) = line else {
+        STRAY.fetch_add(1, Ordering::Relaxed);
+        return;
+    };
+    line.arrived.fetch_add(1, Ordering::AcqRel);
+    if let Some(handler) = line.handler.get() {
+        handler(port);
+    }
+    line.waiting.wake_all();
+}

@@ -1,0 +1,71 @@
+//! What a Rust guest kernel links to run on Xen.
+//!
+//! # Start
+//! A guest is a crate with one dependency and a main function:
+//!
+//! ```ignore
+//! #![no_std]
+//! #![no_main]
+//! #![forbid(unsafe_code)]
+//!
+//! use domu_sdk::{println, time};
+//!
+//! #[domu_sdk::main]
+//! async fn main() {
+//!     println!("hello from {}", domu_sdk::start::command_line());
+//!     time::sleep(core::time::Duration::from_secs(1)).await;
+//! }
+//! ```
+//!
+//! `cargo build --target x86_64-unknown-none` gives an ELF that runs unchanged on upstream Xen 4.17 and on xen-lite, as an
+//! ordinary domain or as the first one. There is no build script and no linker flag: this crate brings the linker script.
+//!
+//! # Principles
+//! 1. Guests are written without unsafe code. What is unsafe is in [`arch`], and nowhere else.
+//! 2. Only the public ABI is used, and hypercalls are issued by SYSCALL, without a hypercall page.
+//! 3. Memory that somebody else writes is never a Rust reference ([`memory::SharedMem`]).
+//! 4. What is taken from the hypervisor (ports, grants, mappings) is owned by a value and given back when it is dropped.
+//! 5. What needs no machine (rings, formats, page-table arithmetic, the executor) is tested on a host with `cargo test`.
+//!
+//! # Modules
+//! | module | what |
+//! |---|---|
+//! | [`start`] | the way up, `start_info`, command line, module |
+//! | [`console`] | `print!`, `println!`, input |
+//! | [`memory`] | pages, shared pages, mapping frames of other domains |
+//! | [`traps`] | exception handlers |
+//! | [`events`] | event channels |
+//! | [`executor`] | tasks |
+//! | [`time`] | clock, sleeping, timeouts |
+//! | [`sync`] | locks that event handlers may take |
+//! | [`ring`] | byte rings between domains |
+//! | [`shutdown`] | how a domain ends |
+//! | [`hypercall`] | every hypercall as a safe function |
+//! | [`arch`] | entry code, traps, page tables: all unsafe code |
+#![no_std]
+#![deny(unsafe_code)]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+#[allow(unsafe_code, reason = "the one place for it; see its invariants")]
+pub mod arch;
+pub mod console;
+pub mod events;
+pub mod executor;
+pub mod hypercall;
+mod logger;
+pub mod memory;
+pub mod ring;
+pub mod shutdown;
+pub mod start;
+pub mod sync;
+pub mod time;
+pub mod traps;
+pub mod types;
+
+pub use abi;
+pub use domu_sdk_macros::main;
+pub use log;
+pub use types::{DomId, GrantRef, Mfn, Pfn, Port};

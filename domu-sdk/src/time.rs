@@ -1,0 +1,222 @@
+//! Time since the machine started, sleeping, and the date.
+//!
+//! The hypervisor publishes pairs (time-stamp counter, system time) with a scale in the shared page (`struct vcpu_time_info`),
+//! under a version that is odd while it writes. [`Instant::now`] reads a consistent copy and adds what the counter has gone on
+//! since. Sleeping tasks wait in a queue ordered by deadline; the earliest one is what the one-shot timer is set to.
+
+use crate::{arch, events, hypercall::timer, sync::MaskedMutex, types::Port};
+use abi::xen::{SharedInfo, VIRQ_TIMER, VcpuInfo, VcpuTimeInfo};
+use alloc::{collections::BTreeMap, sync::Arc};
+use core::{
+    future::Future,
+    mem::offset_of,
+    ops::{Add, Sub},
+    pin::Pin,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+use spin::Once;
+
+/// A moment, in nanoseconds of system time: since the hypervisor started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Instant(u64);
+
+impl Instant {
+    /// This moment.
+    pub fn now() -> Self {
+        let shared = arch::shared_info();
+        let base = offset_of!(VcpuInfo, time);
+        loop {
+            let version = shared.load_u32(base);
+            let info: VcpuTimeInfo = shared.get(base);
+            let counter = arch::time_stamp();
+            if version & 1 == 0 && shared.load_u32(base) == version {
+                return Self(system_time(&info, counter));
+            }
+            core::hint::spin_loop();
+        }
+    }
+
+    /// The moment at this system time.
+    pub const fn from_nanoseconds(nanoseconds: u64) -> Self {
+        Self(nanoseconds)
+    }
+
+    /// Nanoseconds of system time.
+    pub const fn nanoseconds(self) -> u64 {
+        self.0
+    }
+
+    /// How long ago this was; zero if it is yet to come.
+    pub fn elapsed(self) -> Duration {
+        Self::now() - self
+    }
+}
+
+impl Add<Duration> for Instant {
+    type Output = Self;
+
+    /// Stops at the end of time.
+    fn add(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
+    }
+}
+
+impl Sub for Instant {
+    type Output = Duration;
+
+    /// Zero if `earlier` is later.
+    fn sub(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// System time at counter value `counter` (public header `xen.h`, `vcpu_time_info`).
+fn system_time(info: &VcpuTimeInfo, counter: u64) -> u64 {
+    let delta = counter.wrapping_sub(info.tsc_timestamp);
+    // A counter that seems to have gone back a little is another CPU's: no time has passed.
+    let delta = if delta > i64::MAX as u64 { 0 } else { delta };
+    let shift = u32::from(info.tsc_shift.unsigned_abs()).min(63);
+    let scaled = if info.tsc_shift < 0 { delta >> shift } else { delta << shift };
+    let passed = (u128::from(scaled) * u128::from(info.tsc_to_system_mul)) >> 32;
+    info.system_time.wrapping_add(passed as u64)
+}
+
+/// Seconds and nanoseconds since 1970, as the hypervisor keeps them.
+pub fn date() -> Duration {
+    let shared = arch::shared_info();
+    let base = offset_of!(SharedInfo, wc_version);
+    loop {
+        let version = shared.load_u32(base);
+        let low = shared.load_u32(offset_of!(SharedInfo, wc_sec));
+        let high = shared.load_u32(offset_of!(SharedInfo, wc_sec_hi));
+        let nanoseconds = shared.load_u32(offset_of!(SharedInfo, wc_nsec));
+        if version & 1 == 0 && shared.load_u32(base) == version {
+            let start = Duration::from_secs(u64::from(high) << 32 | u64::from(low));
+            return start + Duration::from_nanos(nanoseconds.into()) + (Instant::now() - Instant(0));
+        }
+        core::hint::spin_loop();
+    }
+}
+
+/// Sleeping tasks by deadline; the number tells equal deadlines apart.
+static SLEEPERS: MaskedMutex<BTreeMap<(u64, u64), Waker>> = MaskedMutex::new(BTreeMap::new());
+static NEXT: MaskedMutex<u64> = MaskedMutex::new(0);
+static TIMER: Once<Option<Arc<events::Channel>>> = Once::new();
+
+/// Starts listening to the timer.
+pub(crate) fn init() {
+    TIMER.call_once(|| {
+        let channel = events::Channel::bind_virq(VIRQ_TIMER).ok()?;
+        channel.on_event(|_: Port| wake_due());
+        let _ = crate::hypercall::vcpu::stop_periodic_timer(0);
+        Some(Arc::new(channel))
+    });
+}
+
+/// Wakes everybody whose time has come, and sets the timer for the next.
+fn wake_due() {
+    let mut sleepers = SLEEPERS.lock();
+    let now = Instant::now().0;
+    while let Some(entry) = sleepers.first_entry().filter(|entry| entry.key().0 <= now) {
+        entry.remove().wake();
+    }
+    arm(&sleepers);
+}
+
+fn arm(sleepers: &BTreeMap<(u64, u64), Waker>) {
+    if let Some(((deadline, _), _)) = sleepers.first_key_value() {
+        let _ = timer::set(*deadline);
+    }
+}
+
+/// Waits for a while.
+pub fn sleep(duration: Duration) -> Sleep {
+    sleep_until(Instant::now() + duration)
+}
+
+/// Waits until a moment.
+pub fn sleep_until(deadline: Instant) -> Sleep {
+    let mut next = NEXT.lock();
+    *next += 1;
+    Sleep { deadline: deadline.0, number: *next }
+}
+
+/// A task that waits for a moment; what [`sleep`] returns.
+#[derive(Debug)]
+#[must_use = "it sleeps only when awaited"]
+pub struct Sleep {
+    deadline: u64,
+    number: u64,
+}
+
+impl Future for Sleep {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        if Instant::now().0 >= self.deadline {
+            return Poll::Ready(());
+        }
+        let mut sleepers = SLEEPERS.lock();
+        sleepers.insert((self.deadline, self.number), context.waker().clone());
+        if sleepers.first_key_value().is_some_and(|(key, _)| *key == (self.deadline, self.number)) {
+            arm(&sleepers);
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for Sleep {
+    fn drop(&mut self) {
+        SLEEPERS.lock().remove(&(self.deadline, self.number));
+    }
+}
+
+/// The result of `future`, or `None` if it takes longer than `duration`.
+pub async fn timeout<F: Future>(duration: Duration, future: F) -> Option<F::Output> {
+    let mut future = core::pin::pin!(future);
+    let mut limit = core::pin::pin!(sleep(duration));
+    core::future::poll_fn(|context| {
+        if let Poll::Ready(output) = future.as_mut().poll(context) {
+            return Poll::Ready(Some(output));
+        }
+        limit.as_mut().poll(context).map(|()| None)
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn info(shift: i8, mul: u32) -> VcpuTimeInfo {
+        VcpuTimeInfo {
+            tsc_timestamp: 1000,
+            system_time: 5_000,
+            tsc_to_system_mul: mul,
+            tsc_shift: shift,
+            ..VcpuTimeInfo::default()
+        }
+    }
+
+    #[test]
+    fn scales_the_counter() {
+        assert_eq!(system_time(&info(0, 1 << 31), 3000), 6_000);
+        assert_eq!(system_time(&info(1, 1 << 31), 3000), 7_000);
+        assert_eq!(system_time(&info(-1, 1 << 31), 3000), 5_500);
+    }
+
+    #[test]
+    fn counter_behind_the_stamp_adds_nothing() {
+        assert_eq!(system_time(&info(0, 1 << 31), 990), 5_000);
+    }
+
+    #[test]
+    fn large_deltas_do_not_overflow() {
+        let day = 86_400 * 3_000_000_000;
+        assert_eq!(
+            system_time(&info(0, u32::MAX), 1000 + day) - 5_000,
+            (day as u128 * u128::from(u32::MAX) >> 32) as u64
+        );
+    }
+}
