@@ -1,0 +1,149 @@
+//! Root tables: base pointers of vCPUs, and pins.
+//!
+//! A vCPU's kernel root and user root hold one typed reference each, a pin holds another.
+
+use crate::addr::{DomId, Mfn};
+use crate::domain::{Domain, VcpuState};
+use crate::fail::{Errno, Fail};
+use crate::frame::{self, Kind, Stop, types};
+use crate::hypervisor::Hypervisor;
+use crate::platform::Platform;
+
+/// Validates and pins a domain's root table without regard to waiting interrupts: for the builder.
+///
+/// # Errors
+/// What the first bad entry deserves, `EINVAL` in most cases.
+pub fn pin_root<P: Platform>(hv: &Hypervisor<P>, domain: &Domain, root: Mfn) -> Result<(), Errno> {
+    complete(|| types::pin(hv, root, domain.id, Kind::L4))
+}
+
+/// Gives a vCPU that does not run its first kernel root, validated to the end.
+///
+/// # Errors
+/// `EINVAL` when it cannot be a root table of this domain.
+pub fn set_kernel_root<P: Platform>(
+    hv: &Hypervisor<P>,
+    domain: &Domain,
+    state: &mut VcpuState,
+    root: Mfn,
+) -> Result<(), Errno> {
+    complete(|| frame::get_page_type(hv, root, domain.id, Kind::L4))?;
+    let old = core::mem::replace(&mut state.kernel_root, root);
+    put_root(hv, old);
+    Ok(())
+}
+
+/// As [`set_kernel_root`] for the user root; [`Mfn::INVALID`] takes it away.
+///
+/// # Errors
+/// `EINVAL` when it cannot be a root table of this domain.
+pub fn set_user_root<P: Platform>(
+    hv: &Hypervisor<P>,
+    domain: &Domain,
+    state: &mut VcpuState,
+    root: Mfn,
+) -> Result<(), Errno> {
+    if root != Mfn::INVALID {
+        complete(|| frame::get_page_type(hv, root, domain.id, Kind::L4))?;
+    }
+    let old = core::mem::replace(&mut state.user_root, root);
+    put_root(hv, old);
+    Ok(())
+}
+
+fn put_root<P: Platform>(hv: &Hypervisor<P>, root: Mfn) {
+    if root != Mfn::INVALID {
+        frame::put_page_type(hv, root);
+    }
+}
+
+/// Repeats a step that was interrupted until it is done. Each turn makes progress; only another CPU that works on the same
+/// frames can make it last.
+fn complete(mut step: impl FnMut() -> Result<(), Stop>) -> Result<(), Errno> {
+    loop {
+        match step() {
+            Ok(()) => return Ok(()),
+            Err(Stop::Errno(errno)) => return Err(errno),
+            Err(Stop::Again) => core::hint::spin_loop(),
+        }
+    }
+}
+
+/// Which of a vCPU's roots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// The kernel's.
+    Kernel,
+    /// The user mode's.
+    User,
+}
+
+/// Changes a root of the running vCPU. The old root's reference is dropped; what that leaves to do is in
+/// `state.unfinished_table`. An [`Mfn::INVALID`] user root is none.
+///
+/// # Errors
+/// `EINVAL` when the frame cannot be a root of this domain; [`Fail::Again`].
+#[inline]
+pub fn switch_root<P: Platform>(
+    hv: &Hypervisor<P>,
+    domain: DomId,
+    state: &mut VcpuState,
+    which: Which,
+    root: Mfn,
+) -> Result<bool, Fail> {
+    let slot = match which {
+        Which::Kernel => &mut state.kernel_root,
+        Which::User => &mut state.user_root,
+    };
+    if *slot == root {
+        return Ok(false);
+    }
+    if root != Mfn::INVALID {
+        frame::get_page_type(hv, root, domain, Kind::L4)?;
+    }
+    let old = core::mem::replace(slot, root);
+    if old != Mfn::INVALID
+        && let Err(left) = frame::put_page_type_preemptible(hv, old)
+    {
+        state.unfinished_table = Some(left.0);
+    }
+    Ok(true)
+}
+
+/// Takes the pin off a table of `domain`. The table that remains to be taken apart, if any, is returned.
+///
+/// # Errors
+/// `EINVAL` when the frame is not the domain's or not pinned.
+pub fn unpin<P: Platform>(hv: &Hypervisor<P>, domain: DomId, mfn: Mfn) -> Result<Option<Mfn>, Errno> {
+    if !hv.frames.get_page(mfn, domain) {
+        log::debug!("{domain}: unpin of {mfn}, which is not its own");
+        return Err(Errno::EINVAL);
+    }
+    let pinned = types::take_pin(hv, mfn);
+    let left = if pinned { frame::put_page_type_preemptible(hv, mfn).err() } else { None };
+    frame::put_page(hv, mfn);
+    if pinned {
+        return Ok(left.map(|table| table.0));
+    }
+    log::debug!("{domain}: unpin of {mfn}, which is not pinned");
+    Err(Errno::EINVAL)
+}
+
+/// Goes on with a table of the running vCPU that was left unfinished.
+///
+/// # Errors
+/// [`Fail::Again`] when it is not finished now either.
+#[inline(always)]
+pub fn finish_table<P: Platform>(hv: &Hypervisor<P>, state: &mut VcpuState) -> Result<(), Fail> {
+    match state.unfinished_table {
+        None => Ok(()),
+        Some(mfn) => finish_slow(hv, state, mfn),
+    }
+}
+
+#[cold]
+fn finish_slow<P: Platform>(hv: &Hypervisor<P>, state: &mut VcpuState, mfn: Mfn) -> Result<(), Fail> {
+    frame::finish(hv, mfn).map_err(|_| Fail::Again)?;
+    state.unfinished_table = None;
+    Ok(())
+}
