@@ -16,6 +16,7 @@ use crate::{image, kernel, provide, say, simd};
 use anyhow::{Context, Result, ensure};
 use cargo_metadata::{Message, TargetKind};
 use kernel_image::layout::Role;
+use std::collections::BTreeSet;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -93,10 +94,17 @@ pub fn guests(paths: &Paths) -> Result<Vec<String>> {
 pub fn initrd(paths: &Paths, added: &[(String, Vec<u8>)]) -> Result<()> {
     let mut archive = Archive::default();
     archive.folder("guests")?;
+    let mut kernels = BTreeSet::new();
     for config in sample_configs(paths)? {
-        let name = config.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        archive.file_from(&format!("guests/{name}.cfg"), 0o644, &config)?;
-        archive.file_from(&format!("guests/{name}"), 0o755, &paths.image.join("guests").join(&name))?;
+        let text =
+            std::fs::read_to_string(&config).with_context(|| format!("reading {}", config.display()))?;
+        kernels.insert(
+            kernel_of(&text).with_context(|| format!("{} names no kernel", config.display()))?.to_string(),
+        );
+        archive.file(&format!("guests/{}.cfg", stem(&config)), 0o644, text.as_bytes())?;
+    }
+    for kernel in kernels {
+        archive.file_from(&kernel, 0o755, &paths.image.join(&kernel))?;
     }
     for (name, kernel) in added {
         archive.file(
@@ -112,6 +120,25 @@ pub fn initrd(paths: &Paths, added: &[(String, Vec<u8>)]) -> Result<()> {
 /// A guest's configuration in the notation of xl.cfg.
 pub fn config(name: &str, memory_mb: u32, more: &str) -> String {
     format!("name = \"{name}\"\nkernel = \"guests/{name}\"\nmemory = {memory_mb}\nvcpus = 1\n{more}")
+}
+
+/// Names of the sample guests, which `run` starts.
+///
+/// # Errors
+/// If their folder cannot be read.
+pub fn sample_names(paths: &Paths) -> Result<Vec<String>> {
+    Ok(sample_configs(paths)?.iter().map(|config| stem(config)).collect())
+}
+
+fn stem(config: &Path) -> String {
+    config.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// The file that a line such as `kernel = "guests/hello"` names.
+fn kernel_of(config: &str) -> Option<&str> {
+    let values = config.lines().filter_map(|line| line.split_once('='));
+    let (_, value) = values.into_iter().find(|(key, _)| key.trim() == "kernel")?;
+    Some(value.trim().trim_matches(['"', '\''])).filter(|file| !file.is_empty())
 }
 
 /// Configurations of the sample guests, sorted by name.
@@ -177,6 +204,12 @@ pub fn copy(from: &Path, to: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_kernel_of_a_configuration_is_found() {
+        assert_eq!(kernel_of("name = \"a\"\nkernel = 'guests/b'\n"), Some("guests/b"));
+        assert_eq!(kernel_of("name = 'a'"), None);
+    }
 
     #[test]
     fn guest_names_come_from_file_names() {

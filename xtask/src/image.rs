@@ -8,8 +8,9 @@
 //! aligned, in the first 32 KiB. The file begins with the first segment after one page of headers, and [`wrap`]
 //! looks for both.
 
+use crate::symbols;
 use anyhow::{Context, Result, bail, ensure};
-use object::elf::{EM_386, EM_X86_64, ET_EXEC, FileHeader64, PT_LOAD};
+use object::elf::{EM_386, EM_X86_64, ET_EXEC, FileHeader64, PF_R, PT_LOAD};
 use object::read::elf::{FileHeader, ProgramHeader};
 use object::{LittleEndian, pod};
 
@@ -40,7 +41,9 @@ pub fn wrap(elf64: &[u8]) -> Result<Vec<u8>> {
         FileHeader64::<LittleEndian>::parse(elf64).context("the linked hypervisor is not an ELF64 file")?;
     let endian = header.endian()?;
     ensure!(header.e_machine(endian) == EM_X86_64, "the linked hypervisor is not for x86-64");
-    let segments = segments(header, endian, elf64)?;
+    let mut segments = segments(header, endian, elf64)?;
+    let names = symbols::table(elf64, base(&segments)).context("making the table of symbols")?;
+    segments.push(after(&segments, &names)?);
     let entry = physical_entry(header.e_entry(endian), &segments)?;
     let file = write(entry, &segments)?;
     find_header(&file, MULTIBOOT1_MAGIC, 4, MULTIBOOT1_REACH, multiboot1_is_valid)
@@ -74,6 +77,25 @@ fn segments<'d>(
     }
     ensure!(!segments.is_empty(), "the linked hypervisor has no loadable segment");
     Ok(segments)
+}
+
+/// What is to be subtracted from the image's virtual addresses to get physical ones.
+fn base(segments: &[Segment<'_>]) -> u64 {
+    let distance = |segment: &Segment<'_>| segment.virtual_start.wrapping_sub(u64::from(segment.physical));
+    segments.iter().map(distance).max().unwrap_or(0)
+}
+
+/// A read-only segment that begins on the page after the image.
+fn after<'d>(segments: &[Segment<'_>], data: &'d [u8]) -> Result<Segment<'d>> {
+    let ends = segments.iter().map(|segment| u64::from(segment.physical) + u64::from(segment.memory_size));
+    let end = ends.max().unwrap_or(0).next_multiple_of(PAGE as u64);
+    Ok(Segment {
+        physical: u32::try_from(end).context("the image leaves no room for its symbols below 4 GiB")?,
+        virtual_start: end,
+        memory_size: u32::try_from(data.len())?,
+        flags: PF_R.0,
+        data,
+    })
 }
 
 /// The entry point as a physical address; the linker may give it as either.
@@ -197,6 +219,10 @@ mod tests {
         let program = words::<8>(&file, 52).unwrap();
         assert_eq!(program, [1, 4096, 0x20_0000, 0x20_0000, 40, 4136, 7, 4096]);
         assert_eq!(&file[4096..4136], headers());
+        // The (empty) table of symbols follows on the next page.
+        let symbols = words::<8>(&file, 52 + 32).unwrap();
+        assert_eq!(symbols, [1, 8192, 0x20_2000, 0x20_2000, 16, 16, 4, 4096]);
+        assert_eq!(&file[8192..8200], b"XLSYMS01");
     }
 
     #[test]

@@ -29,7 +29,8 @@ const OPTIONS: &str = "console=com1 com1=115200,8n1 dom0_mem=128M";
 pub fn make(paths: &Paths, args: &BuildArgs) -> Result<()> {
     packages::provide(packages::FOR_ISO)?;
     build::everything(paths, args)?;
-    let entry = |loader| Entry { loader, options: OPTIONS.to_string(), args: String::new() };
+    let args = format!("autostart={}", build::sample_names(paths)?.join(","));
+    let entry = |loader| Entry { loader, options: OPTIONS.to_string(), args: args.clone() };
     let iso = paths.image.join("xen-lite.iso");
     say::step("writing the CD image");
     write(paths, &iso, &[entry("multiboot2"), entry("multiboot")], 3)?;

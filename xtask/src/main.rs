@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`build`] | compiles hypervisor, Dom0 and guests, and lays the results out in the image folder |
 //! | [`image`] | turns the hypervisor's ELF64 into the ELF32 that boot loaders take |
+//! | [`symbols`] | the table of function names for back traces |
 //! | [`simd`] | refuses an image that holds SSE or x87 instructions |
 //! | [`initrd`] | packs cpio archives |
 //! | [`kernel`] | looks at a guest kernel before anything is started with it |
@@ -29,6 +30,7 @@ mod provide;
 mod run;
 mod say;
 mod simd;
+mod symbols;
 mod test;
 
 use clap::Parser;

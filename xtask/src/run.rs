@@ -61,7 +61,7 @@ fn machine(paths: &Paths, args: &RunArgs) -> Result<Machine> {
         None => {
             build::everything(paths, &args.build)?;
             let initrd = Module { path: paths.image.join("initrd"), args: String::new() };
-            vec![Module { path: paths.image.join("dom0"), args: dom0_arguments(args) }, initrd]
+            vec![Module { path: paths.image.join("dom0"), args: dom0_arguments(paths, args)? }, initrd]
         }
     };
     let memory = if args.kernel.is_some() { FOREIGN_DOM0_MEMORY } else { DOM0_MEMORY };
@@ -91,13 +91,14 @@ fn check_first_kernel(args: &RunArgs, path: &Path) -> Result<()> {
     kernel::read_checked(path, &domain).map(|_| ())
 }
 
-fn dom0_arguments(args: &RunArgs) -> String {
-    let mut words = Vec::new();
+/// A script says itself what it starts; a person finds the samples running.
+fn dom0_arguments(paths: &Paths, args: &RunArgs) -> Result<String> {
+    let mut words = vec![match &args.script {
+        Some(script) => format!("script=\"{}\"", ending_in_poweroff(script)),
+        None => format!("autostart={}", build::sample_names(paths)?.join(",")),
+    }];
     words.extend(args.append.clone());
-    if let Some(script) = &args.script {
-        words.push(format!("script=\"{}\"", ending_in_poweroff(script)));
-    }
-    words.join(" ")
+    Ok(words.join(" "))
 }
 
 /// A script without a terminal must end the machine, or the run would never end.

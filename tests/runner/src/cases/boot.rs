@@ -52,7 +52,7 @@ fn grub(loader: &str) -> Case {
     Case::new(&format!("grub-{loader}"), "dom0")
         .on(XEN_LITE)
         .cdrom(&format!("{loader}.iso"))
-        .expect("dom0> ", 90)
+        .expect("xen-lite> ", 90)
         .type_line("list")
         .expect("Domain-0", 20)
         .type_line("poweroff")

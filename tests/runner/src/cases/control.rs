@@ -36,7 +36,7 @@ fn shell(name: &str, script: &str) -> Case {
 fn two_guests() -> Case {
     shell(
         "two-guests",
-        "create hello; create ticker; wait hello hello 20; wait ticker tick 20; list; poweroff",
+        "create hello; create hello; wait hello hello 20; wait ticker tick 20; list; poweroff",
     )
     .expect("SCRIPT ok", 90)
 }
@@ -46,14 +46,16 @@ fn console() -> Case {
     Case::new("console", "dom0")
         .options("dom0_mem=128M")
         .initrd("initrd")
-        .expect("dom0> ", 60)
-        .type_line("create ticker")
-        .expect("dom0> ", 20)
-        .type_line("console ticker")
-        .expect("tick", 20)
-        .expect("tick", 20)
+        .expect("xen-lite> ", 60)
+        .type_line("create hello")
+        .expect("xen-lite> ", 20)
+        .type_line("console hello")
+        .expect("tick ", 20)
+        .type_text("over")
+        .expect("over", 20)
+        .expect("tick ", 20)
         .type_text("\x1d")
-        .expect("dom0> ", 20)
+        .expect("xen-lite> ", 20)
         .type_line("poweroff")
 }
 
@@ -78,12 +80,12 @@ fn typed() -> Case {
     Case::new("shell-typed", "dom0")
         .options("dom0_mem=128M")
         .initrd("initrd")
-        .expect("dom0> ", 60)
+        .expect("xen-lite> ", 60)
         .type_line("nonsense")
         .expect("nonsense", 10)
-        .expect("dom0> ", 10)
+        .expect("xen-lite> ", 10)
         .type_line("help")
         .expect("poweroff", 10)
-        .expect("dom0> ", 10)
+        .expect("xen-lite> ", 10)
         .type_line("poweroff")
 }
