@@ -6,6 +6,8 @@ extern crate alloc;
 
 pub mod builder;
 pub mod config;
+#[cfg(test)]
+mod fake;
 pub mod console;
 pub mod control;
 pub mod cpio;

@@ -5,6 +5,8 @@
 
 mod run;
 mod script;
+#[cfg(test)]
+mod tests;
 
 use alloc::collections::VecDeque;
 use alloc::format;

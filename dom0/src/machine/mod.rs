@@ -1,0 +1,308 @@
+//! The library's [`Hypervisor`] on real hypercalls.
+
+mod calls;
+mod wait;
+
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
+
+use abi::domctl::{self as dc, DomctlCreatedomain, DomctlGetdomaininfo};
+use abi::errno::Errno;
+use abi::memory as mem;
+use abi::sysctl as sc;
+use abi::xen::{self, VIRQ_DOM_EXC, VcpuGuestContext};
+use dom0::DomId;
+use dom0::hypervisor::{DomainInfo, HostInfo, Hypervisor, NewDomain, Result, Window};
+use dom0::page::SharedPage;
+use domu_sdk::events::Channel;
+use domu_sdk::hypercall::{event_channel, version};
+use domu_sdk::memory::foreign::Mapping;
+use domu_sdk::time::Instant;
+use domu_sdk::{Mfn, Port, console, shutdown};
+
+use calls::{Ptr, domctl, memory_op, mmuext_op, sysctl};
+
+/// Domains asked for in one `getdomaininfolist`.
+const LIST: usize = 64;
+/// Bytes of the hypervisor's log that are read.
+const LOG: usize = 32 << 10;
+/// Grant table version that a domain may use at most.
+const GRANT_VERSION: u32 = 2;
+/// Event channels that a domain may use, as toolstacks allow by default.
+const MAX_PORT: u32 = 1023;
+
+/// The hypervisor this domain runs on.
+pub struct Machine {
+    domain_events: Channel,
+    channels: BTreeMap<u32, Channel>,
+    typed: Vec<u8>,
+}
+
+impl Machine {
+    /// Connects to news about domains.
+    pub fn new() -> core::result::Result<Self, &'static str> {
+        let domain_events = Channel::bind_virq(VIRQ_DOM_EXC).map_err(|_| "news about domains are refused")?;
+        wait::listen(&domain_events);
+        Ok(Self { domain_events, channels: BTreeMap::new(), typed: Vec::new() })
+    }
+}
+
+/// Frames of another domain.
+pub struct ForeignWindow(Mapping);
+
+impl SharedPage for ForeignWindow {
+    fn byte(&self, offset: usize) -> u8 {
+        self.0.load_u8(offset)
+    }
+    fn set_byte(&self, offset: usize, value: u8) {
+        self.0.store_u8(offset, value);
+    }
+    fn load(&self, offset: usize) -> u32 {
+        self.0.load_u32(offset)
+    }
+    fn store(&self, offset: usize, value: u32) {
+        self.0.store_u32(offset, value);
+    }
+}
+
+impl Window for ForeignWindow {
+    fn write(&self, offset: usize, bytes: &[u8]) {
+        self.0.write(offset, bytes);
+    }
+    fn zero(&self, offset: usize, len: usize) {
+        self.0.fill(offset, len, 0);
+    }
+}
+
+fn on(dom: DomId, cmd: u32) -> dc::Domctl {
+    dc::Domctl { cmd, domain: dom.0, ..Default::default() }
+}
+
+fn plain(dom: DomId, cmd: u32) -> Result<()> {
+    domctl(&mut on(dom, cmd)).map(|_| ())
+}
+
+fn info(from: &DomctlGetdomaininfo) -> DomainInfo {
+    DomainInfo {
+        dom: DomId(from.domain),
+        flags: from.flags,
+        pages: from.tot_pages,
+        vcpus: from.nr_online_vcpus,
+        cpu_time: from.cpu_time,
+        shared_info: from.shared_info_frame,
+    }
+}
+
+impl Hypervisor for Machine {
+    type Window = ForeignWindow;
+
+    fn create_domain(&mut self, new: &NewDomain) -> Result<DomId> {
+        let mut argument = on(DomId(0), dc::XEN_DOMCTL_CREATEDOMAIN);
+        argument.set_createdomain(DomctlCreatedomain {
+            handle: new.handle,
+            max_vcpus: new.max_vcpus,
+            max_evtchn_port: MAX_PORT,
+            max_grant_frames: -1,
+            max_maptrack_frames: -1,
+            grant_opts: GRANT_VERSION,
+            ..Default::default()
+        });
+        domctl(&mut argument)?;
+        Ok(DomId(argument.domain))
+    }
+
+    fn set_max_vcpus(&mut self, dom: DomId, max: u32) -> Result<()> {
+        let mut argument = on(dom, dc::XEN_DOMCTL_MAX_VCPUS);
+        argument.set_max_vcpus(dc::DomctlMaxVcpus { max });
+        domctl(&mut argument).map(|_| ())
+    }
+
+    fn set_max_memory(&mut self, dom: DomId, kib: u64) -> Result<()> {
+        let mut argument = on(dom, dc::XEN_DOMCTL_MAX_MEM);
+        argument.set_max_mem(dc::DomctlMaxMem { max_memkb: kib });
+        domctl(&mut argument).map(|_| ())
+    }
+
+    fn set_memory_map(&mut self, dom: DomId, bytes: u64) -> Result<()> {
+        let mut entry = [0u8; 20];
+        entry[8..16].copy_from_slice(&bytes.to_le_bytes());
+        entry[16..].copy_from_slice(&mem::E820_RAM.to_le_bytes());
+        let map = mem::MemoryMap { nr_entries: 1, buffer: entry[..].input(), ..Default::default() };
+        let mut argument = mem::ForeignMemoryMap { domid: dom.0, map, ..Default::default() };
+        memory_op(mem::XENMEM_SET_MEMORY_MAP, &mut argument).map(|_| ())
+    }
+
+    fn alloc_unbound(&mut self, dom: DomId) -> Result<u32> {
+        event_channel::alloc_unbound(sdk(dom), domu_sdk::DomId::DOM0).map(|port| port.0)
+    }
+
+    fn populate(&mut self, dom: DomId, first_pfn: u64, count: usize) -> Result<Vec<u64>> {
+        let mut frames: Vec<u64> = (first_pfn..).take(count).collect();
+        let mut argument = mem::MemoryReservation {
+            extent_start: frames[..].output(),
+            nr_extents: count as u64,
+            domid: dom.0,
+            ..Default::default()
+        };
+        let done = memory_op(mem::XENMEM_POPULATE_PHYSMAP, &mut argument)?;
+        frames.truncate(done as usize);
+        Ok(frames)
+    }
+
+    fn map_foreign(&mut self, dom: DomId, mfns: &[u64]) -> Result<ForeignWindow> {
+        let frames: Vec<Mfn> = mfns.iter().copied().map(Mfn).collect();
+        Mapping::read_write(sdk(dom), &frames).map(ForeignWindow).map_err(|error| error.errno)
+    }
+
+    fn hypercall_init(&mut self, dom: DomId, mfn: u64) -> Result<()> {
+        let mut argument = on(dom, dc::XEN_DOMCTL_HYPERCALL_INIT);
+        argument.set_hypercall_init(dc::DomctlHypercallInit { gmfn: mfn });
+        domctl(&mut argument).map(|_| ())
+    }
+
+    fn pin_l4(&mut self, dom: DomId, mfn: u64) -> Result<()> {
+        let mut operation = xen::MmuextOp { cmd: xen::MMUEXT_PIN_L4_TABLE, ..Default::default() };
+        operation.set_mfn(mfn);
+        mmuext_op(operation, dom.0)
+    }
+
+    fn set_vcpu_context(&mut self, dom: DomId, vcpu: u32, context: &VcpuGuestContext) -> Result<()> {
+        let mut argument = on(dom, dc::XEN_DOMCTL_SETVCPUCONTEXT);
+        let ctxt = core::slice::from_ref(context).input();
+        argument.set_vcpucontext(dc::DomctlVcpucontext { vcpu, ctxt, ..Default::default() });
+        domctl(&mut argument).map(|_| ())
+    }
+
+    fn grant_frame(&mut self, dom: DomId) -> Result<u64> {
+        let mut frames = [0u64];
+        let mut argument = mem::MemAcquireResource {
+            domid: dom.0,
+            type_: mem::XENMEM_RESOURCE_GRANT_TABLE as u16,
+            id: mem::XENMEM_RESOURCE_GRANT_TABLE_ID_SHARED,
+            nr_frames: 1,
+            frame_list: frames[..].output(),
+            ..Default::default()
+        };
+        memory_op(mem::XENMEM_ACQUIRE_RESOURCE, &mut argument)?;
+        Ok(frames[0])
+    }
+
+    fn pause(&mut self, dom: DomId) -> Result<()> {
+        plain(dom, dc::XEN_DOMCTL_PAUSEDOMAIN)
+    }
+
+    fn unpause(&mut self, dom: DomId) -> Result<()> {
+        plain(dom, dc::XEN_DOMCTL_UNPAUSEDOMAIN)
+    }
+
+    fn destroy(&mut self, dom: DomId) -> Result<()> {
+        loop {
+            match plain(dom, dc::XEN_DOMCTL_DESTROYDOMAIN) {
+                Err(Errno::ERESTART) => {}
+                other => return other,
+            }
+        }
+    }
+
+    fn domains(&mut self) -> Result<Vec<DomainInfo>> {
+        let mut all = Vec::new();
+        let mut first = 0;
+        loop {
+            let mut buffer = vec![DomctlGetdomaininfo::default(); LIST];
+            let mut argument = sc::Sysctl { cmd: sc::XEN_SYSCTL_GETDOMAININFOLIST, ..Default::default() };
+            argument.set_getdomaininfolist(sc::SysctlGetdomaininfolist {
+                first_domain: first,
+                max_domains: LIST as u32,
+                buffer: buffer[..].output(),
+                ..Default::default()
+            });
+            sysctl(&mut argument)?;
+            let count = (argument.as_getdomaininfolist().num_domains as usize).min(LIST);
+            all.extend(buffer[..count].iter().map(info));
+            match buffer[..count].last() {
+                Some(last) if count == LIST => first = last.domain + 1,
+                _ => return Ok(all),
+            }
+        }
+    }
+
+    fn host_info(&mut self) -> Result<HostInfo> {
+        let mut argument = sc::Sysctl { cmd: sc::XEN_SYSCTL_PHYSINFO, ..Default::default() };
+        sysctl(&mut argument)?;
+        let physical = argument.as_physinfo();
+        Ok(HostInfo {
+            version: version::version()?,
+            extra_version: version::extra_version()?,
+            capabilities: version::capabilities()?,
+            cpus: physical.nr_cpus,
+            cpu_khz: physical.cpu_khz,
+            total_pages: physical.total_pages,
+            free_pages: physical.free_pages + physical.scrub_pages,
+            features: version::features(0)?,
+        })
+    }
+
+    fn log(&mut self) -> Result<String> {
+        let mut buffer = vec![0u8; LOG];
+        let mut argument = sc::Sysctl { cmd: sc::XEN_SYSCTL_READCONSOLE, ..Default::default() };
+        argument.set_readconsole(sc::SysctlReadconsole {
+            buffer: buffer[..].output(),
+            count: LOG as u32,
+            ..Default::default()
+        });
+        sysctl(&mut argument)?;
+        buffer.truncate(argument.as_readconsole().count as usize);
+        Ok(String::from_utf8_lossy(&buffer).into_owned())
+    }
+
+    fn bind(&mut self, dom: DomId, port: u32) -> Result<u32> {
+        let channel = Channel::bind_interdomain(sdk(dom), Port(port))?;
+        wait::listen(&channel);
+        let local = channel.port().0;
+        self.channels.insert(local, channel);
+        Ok(local)
+    }
+
+    fn notify(&mut self, port: u32) {
+        if let Some(channel) = self.channels.get(&port) {
+            // Fails only if the other side closed its end: then nobody waits.
+            let _ = channel.notify();
+        }
+    }
+
+    fn close(&mut self, port: u32) {
+        self.channels.remove(&port);
+    }
+
+    fn print(&mut self, bytes: &[u8]) {
+        console::write(bytes);
+    }
+
+    fn keys(&mut self) -> Vec<u8> {
+        wait::keys(&mut self.typed);
+        core::mem::take(&mut self.typed)
+    }
+
+    fn now(&mut self) -> u64 {
+        Instant::now().nanoseconds()
+    }
+
+    fn sleep_until(&mut self, deadline: u64) {
+        wait::sleep_until(deadline, &mut self.typed);
+    }
+
+    fn domain_event(&mut self) -> bool {
+        self.domain_events.take()
+    }
+
+    fn power_off(&mut self) -> ! {
+        console::flush();
+        shutdown::now(shutdown::Reason::PowerOff)
+    }
+}
+
+fn sdk(dom: DomId) -> domu_sdk::DomId {
+    domu_sdk::DomId(dom.0)
+}

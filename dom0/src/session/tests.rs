@@ -1,0 +1,159 @@
+//! Whole sessions on the fake hypervisor.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::string::String;
+use std::vec::Vec;
+
+use abi::errno::Errno;
+
+use super::{Options, Session};
+use crate::control::Control;
+use crate::fake::{self, BASE, Fake};
+use crate::files::Files;
+
+const FREE: u64 = 100_000;
+
+/// Runs a script (or types keys, if it begins with a newline) until the machine is off; returns what was printed.
+fn run(fake: &Fake, archive: &[u8], script: &str) -> String {
+    let (files, damage) = Files::read(archive);
+    assert_eq!(damage, None);
+    let mut options = Options::default();
+    match script.strip_prefix('\n') {
+        Some(keys) => fake.0.borrow_mut().keys.extend(keys.bytes()),
+        None => options.script = Some(script.into()),
+    }
+    let session = Session::new(Control::new(fake.clone(), files), options);
+    let end = catch_unwind(AssertUnwindSafe(|| session.run())).unwrap_err();
+    assert_eq!(end.downcast_ref::<String>().map(String::as_str), Some(fake::POWERED_OFF));
+    fake.0.borrow().printed.clone()
+}
+
+fn images() -> Vec<u8> {
+    let kernel = fake::kernel(b"the kernel's text");
+    fake::archive(&[
+        ("guests/hello.cfg", b"kernel = 'hello.elf'\nmemory = 8\nextra = 'a=1'\nramdisk='rd'\non_crash='preserve'"),
+        ("guests/hello.elf", &kernel),
+        ("guests/rd", b"initial ram disk"),
+        ("guests/cut.cfg", b"kernel = 'cut.elf'"),
+        ("guests/cut.elf", &kernel[..5000]),
+        ("guests/text.cfg", b"kernel = 'rd'"),
+    ])
+}
+
+fn word(page: &[u8], offset: usize) -> u64 {
+    u64::from_le_bytes(page[offset..offset + 8].try_into().unwrap())
+}
+
+/// Follows the new domain's page tables.
+fn walk(fake: &Fake, root: u64, va: u64) -> Option<u64> {
+    (1..=4u32).rev().try_fold(root, |table, level| {
+        let index = va >> (12 + 9 * (level - 1)) & 511;
+        let entry = word(&fake.frame(table), index as usize * 8);
+        (entry & 1 == 1).then_some(entry >> 12 & 0xff_ffff_ffff)
+    })
+}
+
+#[test]
+fn a_guest_is_built_as_its_kernel_expects() {
+    let fake = Fake::new(FREE);
+    let archive = images();
+    let (files, _) = Files::read(&archive);
+    let mut control = Control::new(fake.clone(), files);
+    let created = control.create("hello", false).unwrap();
+    let world = fake.0.borrow();
+    let domain = &world.domains[&created.dom.0];
+    let context = domain.context.unwrap();
+    let root = domain.pinned.unwrap();
+    let hypercalls = domain.hypercall_page.unwrap();
+    drop(world);
+    assert_eq!(context.ctrlreg[3], root << 12);
+    assert_eq!(context.user_regs.rip, BASE + 0x10_0000);
+    let text = walk(&fake, root, context.user_regs.rip).unwrap();
+    assert!(fake.frame(text).starts_with(b"the kernel's text"));
+    assert_eq!(walk(&fake, root, BASE + 0x10_1000), Some(hypercalls));
+    let info = fake.frame(walk(&fake, root, context.user_regs.rsi).unwrap());
+    assert_eq!(&info[..14], b"xen-3.0-x86_64");
+    assert_eq!(word(&info, 32), 8 << 8);
+    let line = core::mem::offset_of!(abi::xen::StartInfo, cmd_line);
+    assert!(info[line..].starts_with(b"a=1\0"));
+    let module = word(&info, core::mem::offset_of!(abi::xen::StartInfo, mod_start));
+    assert!(fake.frame(walk(&fake, root, module).unwrap()).starts_with(b"initial ram disk"));
+    let list = word(&info, core::mem::offset_of!(abi::xen::StartInfo, mfn_list));
+    let list = fake.frame(walk(&fake, root, list).unwrap());
+    assert_eq!(word(&list, 0x100 * 8), text);
+    assert!(walk(&fake, root, context.user_regs.rsp - 8).is_some());
+    assert_eq!(control.store.read("/local/domain/1/name"), Some(&b"hello"[..]));
+    control.destroy(created.dom);
+    let world = fake.0.borrow();
+    assert_eq!((world.free, world.mapped, world.open_ports.len()), (FREE, 0, 0));
+    assert!(control.store.tree().get("/local/domain/1").is_none());
+    control.store.tree().check().unwrap();
+}
+
+#[test]
+fn whatever_fails_nothing_is_left() {
+    let calls = [
+        "max_vcpus", "max_mem", "set_memory_map", "alloc_unbound", "populate", "map_foreign", "hypercall_init", "pin_l4",
+        "set_vcpu_context", "bind", "unpause",
+    ];
+    for call in calls {
+        let fake = Fake::new(FREE);
+        let archive = images();
+        let (files, _) = Files::read(&archive);
+        let mut control = Control::new(fake.clone(), files);
+        fake.0.borrow_mut().fail = Some((call, Errno::EPERM));
+        let error = control.create("hello", false).unwrap_err();
+        assert!(error.contains("EPERM"), "{call}: {error}");
+        let world = fake.0.borrow();
+        assert_eq!((world.free, world.mapped, world.open_ports.len()), (FREE, 0, 0), "{call}");
+        assert!(world.domains.is_empty());
+    }
+}
+
+#[test]
+fn scripts_end_with_a_verdict() {
+    let good = run(&Fake::new(FREE), &images(), "create hello; list; store /local/domain/1/name; destroy hello; poweroff");
+    assert!(good.contains("hello started as domain 1") && good.contains("SCRIPT ok"), "{good}");
+    let bad = run(&Fake::new(FREE), &images(), "create hello; wait hello 'never' 3; list");
+    assert!(bad.contains("SCRIPT failed: 2, wait hello 'never' 3: hello did not print \"never\" within 3 s"), "{bad}");
+    let churn = run(&Fake::new(FREE), &images(), "churn hello 20; poweroff");
+    assert!(churn.contains("churn: 20 times, free frames 100000 before and 100000 after"), "{churn}");
+}
+
+#[test]
+fn damaged_images_give_one_line() {
+    let fake = Fake::new(FREE);
+    let script = "expect-error 'beyond file size' create cut; expect-error 'not an ELF' create text; \
+        expect-error 'there are: cut, hello, text' create none; poweroff";
+    let printed = run(&fake, &images(), script);
+    assert!(printed.contains("SCRIPT ok"), "{printed}");
+    assert_eq!(fake.0.borrow().free, FREE);
+    let short = run(&Fake::new(1000), &images(), "expect-error 'not enough free memory' create hello; poweroff");
+    assert!(short.contains("SCRIPT ok"), "{short}");
+}
+
+#[test]
+fn a_person_types() {
+    let printed = run(&Fake::new(FREE), &images(), "\nlis\t\rcrate hello\rcreate hel\t\rconsole hello\r\x1dpoweroff\r");
+    assert!(printed.contains("did you mean create?"), "{printed}");
+    assert!(printed.contains("attached to hello; Ctrl-] leaves") && printed.contains("left hello"), "{printed}");
+}
+
+#[test]
+fn ends_are_noticed_and_followed() {
+    let fake = Fake::new(FREE);
+    let archive = images();
+    let (files, _) = Files::read(&archive);
+    let mut control = Control::new(fake.clone(), files);
+    let dom = control.create("hello", false).unwrap().dom;
+    fake.shut_down(dom.0, 3);
+    control.serve();
+    let notice = control.next_notice().unwrap();
+    assert!(notice.starts_with("hello (domain 1) crashed; it is kept"), "{notice}");
+    control.destroy(dom);
+    let dom = control.create("hello", false).unwrap().dom;
+    fake.shut_down(dom.0, 0);
+    control.serve();
+    assert!(control.next_notice().unwrap().starts_with("hello (domain 2) powered off"));
+    assert_eq!((control.domains().count(), fake.0.borrow().free), (0, FREE));
+}
