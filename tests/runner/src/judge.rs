@@ -27,6 +27,9 @@ const UPSTREAM_OPTIONS: &str = "console=com1 com1=115200,8n1 loglvl=all guest_lo
 /// Texts that are a failure in every test.
 const ALWAYS_FORBIDDEN: &[&str] = &["Panic on CPU", "panicked at", "SCRIPT failed", "AUDIT mismatch"];
 
+/// How long a machine may go on after its test has failed, for the sake of its log.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
 /// Carries out `case` on `hypervisor`. `slow` multiplies every time limit.
 pub fn run(case: &Case, hypervisor: Hypervisor, files: &Artifacts, slow: u32) -> Verdict {
     match attempt(case, hypervisor, files, slow) {
@@ -88,7 +91,11 @@ fn attempt(case: &Case, hypervisor: Hypervisor, files: &Artifacts, slow: u32) ->
                 let until = last.min(Instant::now() + seconds(*limit));
                 match console.wait_for(text, from, until, &forbidden) {
                     Ok(after) => from = after,
-                    Err(missed) => return Ok(Some(explain(text, &missed, *limit))),
+                    Err(missed) => {
+                        // What a failing system says next is often the reason.
+                        console.wait_for_end(Instant::now() + LAST_WORDS)?;
+                        return Ok(Some(explain(text, &missed, *limit)));
+                    }
                 }
             }
         }
