@@ -10,7 +10,9 @@ use crate::xen::Domid;
 pub const XEN_ARGO_DOMID_ANY: u32 = 0x7ff4;
 /// The maximum size of an Argo ring is defined to be: 16MB (0x1000000 bytes).
 pub const XEN_ARGO_MAX_RING_SIZE: u32 = 0x1000000;
-/// XEN_ARGO_MAXIOV : maximum number of iovs accepted in a single sendv.
+/// `XEN_ARGO_MAXIOV` : maximum number of iovs accepted in a single sendv. Caution is required if this value
+/// is increased: this determines the size of an array of xen_argo_iov_t structs on the hypervisor stack, so
+/// could cause stack overflow if the value is too large.
 pub const XEN_ARGO_MAXIOV: u32 = 8;
 
 structs! {
@@ -103,15 +105,11 @@ structs! {
     }
 }
 
-/// Argument of `XEN_ARGO_OP_register_ring`.
 pub const XEN_ARGO_OP_REGISTER_RING: u32 = 1;
 /// Fail exist: If set, reject attempts to (re)register an existing established ring. If clear,
 /// reregistration occurs if the ring exists, with the new ring taking the place of the old, preserving
 /// tx_ptr if it remains valid.
 pub const XEN_ARGO_REGISTER_FLAG_FAIL_EXIST: u32 = 0x1;
-/// Argument of `XEN_ARGO_OP_unregister_ring`.
 pub const XEN_ARGO_OP_UNREGISTER_RING: u32 = 2;
-/// Argument of `XEN_ARGO_OP_sendv`.
 pub const XEN_ARGO_OP_SENDV: u32 = 3;
-/// Argument of `XEN_ARGO_OP_notify`.
 pub const XEN_ARGO_OP_NOTIFY: u32 = 4;

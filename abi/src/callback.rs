@@ -4,22 +4,19 @@
 
 #![expect(missing_docs, reason = "fields and numbers answer to the public header named above")]
 
-/// X86: Callback for event delivery.
+/// x86: Callback for event delivery.
 pub const CALLBACKTYPE_EVENT: u16 = 0;
-/// X86: Failsafe callback when guest state cannot be restored by Xen.
+/// x86: Failsafe callback when guest state cannot be restored by Xen.
 pub const CALLBACKTYPE_FAILSAFE: u16 = 1;
-/// X86/64 hypervisor: Syscall by 64-bit guest app ('64-on-64-on-64').
+/// x86/64 hypervisor: Syscall by 64-bit guest app ('64-on-64-on-64').
 pub const CALLBACKTYPE_SYSCALL: u16 = 2;
-/// X86/32 hypervisor: Only available on x86/32 when supervisor_mode_kernel feature is enabled. Do not use
+/// x86/32 hypervisor: Only available on x86/32 when supervisor_mode_kernel feature is enabled. Do not use
 /// this callback type in new code.
 pub const CALLBACKTYPE_SYSENTER_DEPRECATED: u16 = 3;
-/// X86: Callback for NMI delivery.
+/// x86: Callback for NMI delivery.
 pub const CALLBACKTYPE_NMI: u16 = 4;
-/// X86: sysenter is only available as follows: — 32-bit hypervisor: with the supervisor_mode_kernel feature
-/// enabled — 64-bit hypervisor: 32-bit guest applications on Intel CPUs ('32-on-32-on-64', '32-on-64-on-64')
-/// \[nb.
 pub const CALLBACKTYPE_SYSENTER: u16 = 5;
-/// X86/64 hypervisor: Syscall by 32-bit guest app on AMD CPUs ('32-on-32-on-64', '32-on-64-on-64').
+/// x86/64 hypervisor: Syscall by 32-bit guest app on AMD CPUs ('32-on-32-on-64', '32-on-64-on-64').
 pub const CALLBACKTYPE_SYSCALL32: u16 = 7;
 pub const CALLBACKF_MASK_EVENTS: u16 = 1 << 0;
 /// Register a callback.

@@ -27,7 +27,7 @@ pub const XEN_HVM_CPUID_VCPU_ID_PRESENT: u32 = 1 << 3;
 pub const XEN_HVM_CPUID_DOMID_PRESENT: u32 = 1 << 4;
 /// With interrupt format set to 0 (non-remappable) bits 55:49 from the IO-APIC RTE and bits 11:5 from the
 /// MSI address can be used to store high bits for the Destination ID. This expands the Destination ID field
-/// from 8 to 15 bits, …
+/// from 8 to 15 bits, allowing to target APIC IDs up 32768.
 pub const XEN_HVM_CPUID_EXT_DEST_ID: u32 = 1 << 5;
 /// Per-vCPU event channel upcalls work correctly with physical IRQs bound to event channels.
 pub const XEN_HVM_CPUID_UPCALL_VECTOR: u32 = 1 << 6;

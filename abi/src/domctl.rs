@@ -1,7 +1,8 @@
 //! `domctl.h`: everything a toolstack does to one domain.
 //!
-//! The argument is a [`Domctl`]: command, interface version, domain, and a union of 128 bytes with one member per command. The version
-//! must be [`XEN_DOMCTL_INTERFACE_VERSION`]; the hypervisor answers `EACCES` otherwise.
+//! The argument is a [`Domctl`]: command, interface version, domain, and a union of 128 bytes with one member
+//! per command. The version must be [`XEN_DOMCTL_INTERFACE_VERSION`]; the hypervisor answers `EACCES`
+//! otherwise.
 //!
 //! The numbers and short comments follow that header (MIT licence), whose longer comments are the reference.
 
@@ -55,8 +56,8 @@ structs! {
         flags: u32,
         iommu_opts: u32,
         /// Various domain limits, which impact the quantity of resources (global mapping space, xenheap, etc) a
-        /// guest may consume. For max_grant_frames and max_maptrack_frames, &lt; 0 means "use the default
-        /// maximum value in the hypervisor".
+        /// guest may consume. For max_grant_frames and max_maptrack_frames, < 0 means "use the default maximum
+        /// value in the hypervisor".
         max_vcpus: u32,
         max_evtchn_port: u32,
         max_grant_frames: i32,
@@ -126,7 +127,7 @@ pub const XEN_DOMINF_RUNNING: u32 = 1 << 5;
 pub const XEN_DOMINF_DEBUGGED: u32 = 1 << 6;
 pub const XEN_DOMINF_XS_DOMAIN: u32 = 1 << 7;
 pub const XEN_DOMINF_HAP: u32 = 1 << 8;
-/// XEN_DOMINF_shutdown guest-supplied code.
+/// `XEN_DOMINF_shutdown` guest-supplied code.
 pub const XEN_DOMINF_SHUTDOWNMASK: u32 = 255;
 pub const XEN_DOMINF_SHUTDOWNSHIFT: u32 = 16;
 /// Domain has no vcpus?
@@ -141,14 +142,14 @@ pub const XEN_DOMCTL_PFINFO_LTABTYPE_MASK: u32 = 0x7 << 28;
 pub const XEN_DOMCTL_PFINFO_LPINTAB: u32 = 0x1 << 31;
 /// Invalid page.
 pub const XEN_DOMCTL_PFINFO_XTAB: u32 = 0xf << 28;
-/// Allocate-only page.
+/// allocate-only page.
 pub const XEN_DOMCTL_PFINFO_XALLOC: u32 = 0xe << 28;
 /// Broken page.
 pub const XEN_DOMCTL_PFINFO_BROKEN: u32 = 0xd << 28;
 pub const XEN_DOMCTL_PFINFO_LTAB_MASK: u32 = 0xf << 28;
 
 structs! {
-    /// `struct xen_domctl_getpageframeinfo3`: Both value 'num' and 'array' may get modified by the hypercall to
+    /// `struct xen_domctl_getpageframeinfo3`: Both value `num` and `array` may get modified by the hypercall to
     /// allow preemption.
     pub struct DomctlGetpageframeinfo3 {
         num: u64,
@@ -175,8 +176,8 @@ pub const XEN_DOMCTL_SHADOW_OP_ENABLE_LOGDIRTY: u32 = 2;
 /// Shadow pagetables are refcounted: guest does not use explicit mmu operations nor write-protect its
 /// pagetables.
 pub const XEN_DOMCTL_SHADOW_ENABLE_REFCOUNT: u32 = 1 << 1;
-/// Log pages in a bitmap as they are dirtied. Used for live relocation to determine which pages must be re-
-/// sent.
+/// Log pages in a bitmap as they are dirtied. Used for live relocation to determine which pages must be
+/// re-sent.
 pub const XEN_DOMCTL_SHADOW_ENABLE_LOG_DIRTY: u32 = 1 << 2;
 /// Automatically translate GPFNs into MFNs.
 pub const XEN_DOMCTL_SHADOW_ENABLE_TRANSLATE: u32 = 1 << 3;
@@ -197,12 +198,12 @@ structs! {
     pub struct DomctlShadowOp {
         /// Takes `XEN_DOMCTL_SHADOW_OP_*` values.
         op: u32,
-        /// OP_PEAK / OP_CLEAN: XEN_DOMCTL_SHADOW_LOGDIRTY_.
+        /// `OP_PEAK` / OP_CLEAN: XEN_DOMCTL_SHADOW_LOGDIRTY_.
         mode: u32,
-        /// OP_GET_ALLOCATION / OP_SET_ALLOCATION.
+        /// `OP_GET_ALLOCATION` / OP_SET_ALLOCATION.
         mb: u32,
         _pad0: [u8; 4],
-        /// OP_PEEK / OP_CLEAN.
+        /// `OP_PEEK` / OP_CLEAN.
         dirty_bitmap: GuestPtr<u8>,
         /// Size of buffer. Updated with actual size.
         pages: u64,
@@ -311,7 +312,7 @@ union_accessors! {
 
 /// Set or get info? For schedulers supporting per-vcpu settings (e.g., RTDS): XEN_DOMCTL_SCHEDOP_putinfo
 /// sets params for all vcpus; XEN_DOMCTL_SCHEDOP_getinfo gets default params;
-/// XEN_DOMCTL_SCHEDOP_put(get)vcpuinfo sets (gets) …
+/// XEN_DOMCTL_SCHEDOP_put(get)vcpuinfo sets (gets) params of vcpus;.
 pub const XEN_DOMCTL_SCHEDOP_PUTINFO: u32 = 0;
 pub const XEN_DOMCTL_SCHEDOP_GETINFO: u32 = 1;
 pub const XEN_DOMCTL_SCHEDOP_PUTVCPUINFO: u32 = 2;
@@ -412,7 +413,6 @@ structs! {
     }
 }
 
-/// Argument of `XEN_DOMCTL_sendtrigger`.
 pub const XEN_DOMCTL_SENDTRIGGER_NMI: u32 = 0;
 pub const XEN_DOMCTL_SENDTRIGGER_RESET: u32 = 1;
 pub const XEN_DOMCTL_SENDTRIGGER_INIT: u32 = 2;
@@ -427,9 +427,9 @@ structs! {
     }
 }
 
-/// XEN_DOMCTL_deassign_device: The behavior of this DOMCTL differs between the different type of device: —
-/// PCI device (XEN_DOMCTL_DEV_PCI) will be reassigned to DOM0 — DT device (XEN_DOMCTL_DEV_DT) will left
-/// unassigned.
+/// (`XEN_DOMCTL_deassign_device`) The behavior of this DOMCTL differs between the different type of device:
+/// – PCI device (XEN_DOMCTL_DEV_PCI) will be reassigned to DOM0 – DT device (XEN_DOMCTL_DEV_DT) will left
+/// unassigned. DOM0 will have to call XEN_DOMCTL_assign_device in order to use the device.
 pub const XEN_DOMCTL_DEV_PCI: u32 = 0;
 pub const XEN_DOMCTL_DEV_DT: u32 = 1;
 
@@ -536,9 +536,6 @@ pub const XEN_DOMCTL_VMSI_X86_DM_MASK: u32 = 0x000200;
 pub const XEN_DOMCTL_VMSI_X86_DELIV_MASK: u32 = 0x007000;
 pub const XEN_DOMCTL_VMSI_X86_TRIG_MASK: u32 = 0x008000;
 pub const XEN_DOMCTL_VMSI_X86_UNMASKED: u32 = 0x010000;
-/// Returns — zero success, everything done — -E2BIG passed in nr_mfns value too large for the implementation
-/// — positive partial success for the first `result` page frames (with `result` less than nr_mfns),
-/// requiring re-invocation by …
 pub const DPCI_ADD_MAPPING: u32 = 1;
 pub const DPCI_REMOVE_MAPPING: u32 = 0;
 
@@ -591,9 +588,9 @@ pub const XEN_CPUID_INPUT_UNUSED: u32 = 0xffffffff;
 structs! {
     /// `struct xen_domctl_cpu_policy`: Takes `XEN_DOMCTL_*` values.
     pub struct DomctlCpuPolicy {
-        /// IN/OUT: Number of leaves in/written to 'leaves'.
+        /// IN/OUT: Number of leaves in/written to `leaves`.
         nr_leaves: u32,
-        /// IN/OUT: Number of MSRs in/written to 'msrs'.
+        /// IN/OUT: Number of MSRs in/written to `msrs`.
         nr_msrs: u32,
         leaves: GuestPtr<CpuidLeaf>,
         msrs: GuestPtr<MsrEntry>,
@@ -615,7 +612,6 @@ structs! {
     }
 }
 
-/// Argument of `XEN_DOMCTL_debug_op`.
 pub const XEN_DOMCTL_DEBUG_OP_SINGLE_STEP_OFF: u32 = 0;
 pub const XEN_DOMCTL_DEBUG_OP_SINGLE_STEP_ON: u32 = 1;
 
@@ -647,9 +643,9 @@ structs! {
         elapsed_nsec: u64,
     }
 
-    /// `struct xen_domctl_gdbsx_memio`: XEN_DOMCTL_gdbsx_guestmemio guest mem io.
+    /// `struct xen_domctl_gdbsx_memio`: `XEN_DOMCTL_gdbsx_guestmemio` guest mem io.
     pub struct DomctlGdbsxMemio {
-        /// Optional: init_mm.pgd\[3\] value.
+        /// Optional: `init_mm.pgd[3]` value.
         pgd3val: u64,
         /// Guest virtual address.
         gva: u64,
@@ -667,7 +663,7 @@ structs! {
 
     /// `struct xen_domctl_gdbsx_pauseunp_vcpu`: Argument of `XEN_DOMCTL_gdbsx_unpausevcpu`.
     pub struct DomctlGdbsxPauseunpVcpu {
-        /// Pause/unpause a vcpu.
+        /// pause/unpause a vcpu.
         vcpu: u32,
     }
 
@@ -683,13 +679,15 @@ structs! {
     }
 }
 
-/// There are currently three rings available for VM events: sharing, monitor and paging.
+/// There are currently three rings available for VM events: sharing, monitor and paging. This hypercall
+/// allows one to control these rings (enable/disable), as well as to signal to the hypervisor to pull
+/// responses (resume) from the given ring.
 pub const XEN_VM_EVENT_ENABLE: u32 = 0;
 pub const XEN_VM_EVENT_DISABLE: u32 = 1;
 pub const XEN_VM_EVENT_RESUME: u32 = 2;
 pub const XEN_VM_EVENT_GET_VERSION: u32 = 3;
 /// Domain memory paging Page memory in and out. Domctl interface to set up and tear down the
-/// pager&lt;->hypervisor interface. Use XENMEM_paging_op* to perform per-page operations.
+/// pager<->hypervisor interface. Use XENMEM_paging_op* to perform per-page operations.
 pub const XEN_DOMCTL_VM_EVENT_OP_PAGING: u32 = 1;
 /// Monitor helper.
 pub const XEN_DOMCTL_VM_EVENT_OP_MONITOR: u32 = 2;
@@ -703,8 +701,8 @@ structs! {
         port: u32,
     }
 
-    /// `struct xen_domctl_vm_event_op`: Use for teardown/setup of helper&lt;->hypervisor interface for paging,
-    /// access and sharing.
+    /// `struct xen_domctl_vm_event_op`: Use for teardown/setup of helper<->hypervisor interface for paging, access
+    /// and sharing.
     pub struct DomctlVmEventOp {
         /// Takes `XEN_VM_EVENT_*` values.
         op: u32,
@@ -767,7 +765,7 @@ structs! {
         buffer: GuestPtr<u64>,
     }
 
-    /// `struct xen_domctl_set_access_required`: XEN_DOMCTL_set_access_required: sets whether a memory event
+    /// `struct xen_domctl_set_access_required` (`XEN_DOMCTL_set_access_required`): Sets whether a memory event
     /// listener must be present to handle page access events: if false, the page access will revert to full
     /// permissions if no one is listening;.
     pub struct DomctlSetAccessRequired {
@@ -788,7 +786,8 @@ structs! {
         nr_pfns: u64,
     }
 
-    /// `struct xen_domctl_paging_mempool`: XEN_DOMCTL_get_paging_mempool_size / XEN_DOMCTL_set_paging_mempool_size.
+    /// `struct xen_domctl_paging_mempool`: `XEN_DOMCTL_get_paging_mempool_size` /
+    /// XEN_DOMCTL_set_paging_mempool_size.
     pub struct DomctlPagingMempool {
         /// Size in bytes.
         size: u64,
@@ -801,14 +800,14 @@ structs! {
         value: u64,
     }
 
-    /// `struct xen_domctl_vcpu_msrs`: XEN_DOMCTL_set_vcpu_msrs / XEN_DOMCTL_get_vcpu_msrs.
+    /// `struct xen_domctl_vcpu_msrs`: `XEN_DOMCTL_set_vcpu_msrs` / XEN_DOMCTL_get_vcpu_msrs.
     pub struct DomctlVcpuMsrs {
         vcpu: u32,
         msr_count: u32,
         msrs: GuestPtr<DomctlVcpuMsr>,
     }
 
-    /// `struct xen_domctl_vnuma`: XEN_DOMCTL_setvnumainfo: specifies a virtual NUMA topology for the guest.
+    /// `struct xen_domctl_vnuma` (`XEN_DOMCTL_setvnumainfo`): Specifies a virtual NUMA topology for the guest.
     pub struct DomctlVnuma {
         /// IN: number of vNUMA nodes to setup. Shall be greater than 0.
         nr_vnodes: u32,
@@ -912,6 +911,8 @@ structs! {
         /// Takes `XEN_DOMCTL_MONITOR_OP_*` values.
         op: u32,
         /// When used with ENABLE/DISABLE this has to be set to the requested XEN_DOMCTL_MONITOR_EVENT_* value.
+        /// With GET_CAPABILITIES this field returns a bitmap of events supported by the platform, in the format
+        /// (1 << XEN_DOMCTL_MONITOR_EVENT_*).
         event: u32,
         /// Further options when issuing XEN_DOMCTL_MONITOR_OP_ENABLE.
         u: Union<u64, 2>,
@@ -954,14 +955,14 @@ structs! {
     pub struct DomctlVuartOp {
         /// Takes `XEN_DOMCTL_VUART_OP_*` values.
         cmd: u32,
-        /// IN — type of vuart. Currently only vpl011 supported.
+        /// IN – type of vuart. Currently only vpl011 supported.
         type_: u32,
-        /// IN — guest gfn to be used as a ring buffer.
+        /// IN – guest gfn to be used as a ring buffer.
         gfn: u64,
-        /// IN — domid of domain running the backend console.
+        /// IN – domid of domain running the backend console.
         console_domid: Domid,
         pad: [u8; 2],
-        /// OUT — remote port of the event channel used for sending ring buffer events.
+        /// OUT – remote port of the event channel used for sending ring buffer events.
         evtchn: EvtchnPort,
     }
 }
@@ -970,13 +971,13 @@ pub const XEN_DOMCTL_VUART_OP_INIT: u32 = 0;
 pub const XEN_DOMCTL_VUART_TYPE_VPL011: u32 = 0;
 
 structs! {
-    /// `struct xen_domctl_vmtrace_op`: XEN_DOMCTL_vmtrace_op: Perform VM tracing operations.
+    /// `struct xen_domctl_vmtrace_op` (`XEN_DOMCTL_vmtrace_op`): Perform VM tracing operations.
     pub struct DomctlVmtraceOp {
         cmd: u32,
         vcpu: u32,
-        /// IN — @cmd specific data.
+        /// IN – `cmd` specific data.
         key: u64,
-        /// IN/OUT — @cmd specific data.
+        /// IN/OUT – `cmd` specific data.
         value: u64,
     }
 }
@@ -985,18 +986,21 @@ structs! {
 pub const XEN_DOMCTL_VMTRACE_ENABLE: u32 = 1;
 pub const XEN_DOMCTL_VMTRACE_DISABLE: u32 = 2;
 pub const XEN_DOMCTL_VMTRACE_RESET_AND_ENABLE: u32 = 3;
-/// Obtain the current output position within the buffer. Fills @value.
+/// Obtain the current output position within the buffer. Fills `value`.
 pub const XEN_DOMCTL_VMTRACE_OUTPUT_POSITION: u32 = 4;
 /// Get/Set platform specific configuration.
 pub const XEN_DOMCTL_VMTRACE_GET_OPTION: u32 = 5;
 pub const XEN_DOMCTL_VMTRACE_SET_OPTION: u32 = 6;
 
 structs! {
-    /// `struct xen_domctl`.
+    /// `struct xen_domctl`: What `HYPERVISOR_domctl` takes: the command, the domain it is about, and the command's
+    /// own argument in `u`.
     pub struct Domctl {
+        /// `XEN_DOMCTL_*`.
         cmd: u32,
-        /// Argument of `XEN_DOMCTL_INTERFACE_VERSION`.
+        /// Must be `XEN_DOMCTL_INTERFACE_VERSION`.
         interface_version: u32,
+        /// The domain it is about.
         domain: Domid,
         _pad: [u16; 3],
         u: Union<u64, 16>,
@@ -1060,6 +1064,7 @@ union_accessors! {
     }
 }
 
+// Commands. The member of `Domctl::u` has the same name unless its structure says otherwise.
 pub const XEN_DOMCTL_CREATEDOMAIN: u32 = 1;
 pub const XEN_DOMCTL_DESTROYDOMAIN: u32 = 2;
 pub const XEN_DOMCTL_PAUSEDOMAIN: u32 = 3;

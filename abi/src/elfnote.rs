@@ -24,9 +24,7 @@ pub const XEN_ELFNOTE_LOADER: u32 = 8;
 pub const XEN_ELFNOTE_PAE_MODE: u32 = 9;
 /// The features supported/required by this kernel (string).
 pub const XEN_ELFNOTE_FEATURES: u32 = 10;
-/// The kernel requires the symbol table to be loaded (string = "yes" or "no") LEGACY: BSD_SYMTAB (n.b. The
-/// legacy treated the presence or absence of this string as a boolean flag rather than requiring "yes" or
-/// "no".
+/// Whether the kernel needs its symbol table loaded, "yes" or "no".
 pub const XEN_ELFNOTE_BSD_SYMTAB: u32 = 11;
 /// The lowest address the hypervisor hole can begin at (numeric).
 pub const XEN_ELFNOTE_HV_START_LOW: u32 = 12;
@@ -36,7 +34,8 @@ pub const XEN_ELFNOTE_L1_MFN_VALID: u32 = 13;
 /// Whether or not the guest supports cooperative suspend cancellation. This is a numeric value.
 pub const XEN_ELFNOTE_SUSPEND_CANCEL: u32 = 14;
 /// The (non-default) location the initial phys-to-machine map should be placed at by the hypervisor (Dom0)
-/// or the tools (DomU).
+/// or the tools (DomU). The kernel must be prepared for this mapping to be established using large pages,
+/// despite such otherwise not being available to guests.
 pub const XEN_ELFNOTE_INIT_P2M: u32 = 15;
 /// Whether or not the guest can deal with being passed an initrd not mapped through its initial page tables.
 pub const XEN_ELFNOTE_MOD_START_PFN: u32 = 16;
@@ -51,7 +50,8 @@ pub const XEN_ELFNOTE_CRASH_INFO: u32 = 0x1000001;
 /// System registers exported through crash notes.
 pub const XEN_ELFNOTE_CRASH_REGS: u32 = 0x1000002;
 /// Xen dump-core none note. xm dump-core code will create one XEN_ELFNOTE_DUMPCORE_NONE in its dump file to
-/// indicate that the file is xen dump-core file. This note doesn't have any other information.
+/// indicate that the file is xen dump-core file. This note doesn't have any other information. See
+/// tools/libxc/xc_core.h for more information.
 pub const XEN_ELFNOTE_DUMPCORE_NONE: u32 = 0x2000000;
 /// Xen dump-core header note. xm dump-core code will create one XEN_ELFNOTE_DUMPCORE_HEADER in its dump
 /// file. See tools/libxc/xc_core.h for more information.

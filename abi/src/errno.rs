@@ -1,7 +1,7 @@
 //! Error numbers, `errno.h`.
 //!
-//! A hypercall that fails returns the number negated. `EINTR` and `ERESTART` are the hypervisor's own and never reach
-//! a guest: they say that an operation was interrupted and is to be continued.
+//! A hypercall that fails returns the number negated. `EINTR` and `ERESTART` are the hypervisor's own and
+//! never reach a guest: they say that an operation was interrupted and is to be continued.
 
 use core::fmt;
 

@@ -1,8 +1,9 @@
 //! `event_channel.h`: event channels, the interrupts of a guest.
 //!
-//! A port is free, unbound (waits for one domain), or bound: to a port of another domain, a virtual interrupt, a physical interrupt, or an IPI of a vCPU.
-//! Two ways to see pending events: the two-level bitmap in the shared page (4096 ports), or the FIFO, whose event words form
-//! one queue per vCPU and priority (2^17 ports).
+//! A port is free, unbound (waits for one domain), or bound: to a port of another domain, a virtual
+//! interrupt, a physical interrupt, or an IPI of a vCPU. Two ways to see pending events: the two-level bitmap
+//! in the shared page (4096 ports), or the FIFO, whose event words form one queue per vCPU and priority (2^17
+//! ports).
 //!
 //! The numbers and short comments follow that header (MIT licence), whose longer comments are the reference.
 
@@ -14,6 +15,7 @@ use crate::xen::Domid;
 /// A port of an event channel, `evtchn_port_t`. Zero is never valid.
 pub type EvtchnPort = u32;
 
+// Commands of `event_channel_op`; each takes the structure of the same name.
 pub const EVTCHNOP_BIND_INTERDOMAIN: u32 = 0;
 pub const EVTCHNOP_BIND_VIRQ: u32 = 1;
 pub const EVTCHNOP_BIND_PIRQ: u32 = 2;
@@ -30,17 +32,18 @@ pub const EVTCHNOP_EXPAND_ARRAY: u32 = 12;
 pub const EVTCHNOP_SET_PRIORITY: u32 = 13;
 
 structs! {
-    /// `struct evtchn_alloc_unbound`: EVTCHNOP_alloc_unbound: Allocate a port in domain `dom` and mark as accepting
-    /// interdomain bindings from domain `remote_dom`. A fresh port is allocated in `dom` and returned as `port`.
+    /// `struct evtchn_alloc_unbound` (`EVTCHNOP_alloc_unbound`): Allocate a port in domain `dom` and mark as
+    /// accepting interdomain bindings from domain `remote_dom`. A fresh port is allocated in `dom` and returned as
+    /// `port`.
     pub struct EvtchnAllocUnbound {
         dom: Domid,
         remote_dom: Domid,
         port: EvtchnPort,
     }
 
-    /// `struct evtchn_bind_interdomain`: EVTCHNOP_bind_interdomain: Construct an interdomain event channel between
-    /// the calling domain and `remote_dom`. `remote_dom,remote_port` must identify a port that is unbound and
-    /// marked as accepting bindings from the calling domain.
+    /// `struct evtchn_bind_interdomain` (`EVTCHNOP_bind_interdomain`): Construct an interdomain event channel
+    /// between the calling domain and `remote_dom`. `remote_dom,remote_port` must identify a port that is unbound
+    /// and marked as accepting bindings from the calling domain.
     pub struct EvtchnBindInterdomain {
         remote_dom: Domid,
         _pad0: [u8; 2],
@@ -48,15 +51,15 @@ structs! {
         local_port: EvtchnPort,
     }
 
-    /// `struct evtchn_bind_virq`: EVTCHNOP_bind_virq: Bind a local event channel to VIRQ `irq` on specified vcpu.
+    /// `struct evtchn_bind_virq` (`EVTCHNOP_bind_virq`): Bind a local event channel to VIRQ `irq` on specified vcpu.
     pub struct EvtchnBindVirq {
-        /// Enum virq.
+        /// `VIRQ_*`.
         virq: u32,
         vcpu: u32,
         port: EvtchnPort,
     }
 
-    /// `struct evtchn_bind_pirq`: EVTCHNOP_bind_pirq: Bind a local event channel to a real IRQ (PIRQ `irq`).
+    /// `struct evtchn_bind_pirq` (`EVTCHNOP_bind_pirq`): Bind a local event channel to a real IRQ (PIRQ `irq`).
     pub struct EvtchnBindPirq {
         pirq: u32,
         /// Takes `BIND_PIRQ__*` values.
@@ -68,20 +71,20 @@ structs! {
 pub const BIND_PIRQ__WILL_SHARE: u32 = 1;
 
 structs! {
-    /// `struct evtchn_bind_ipi`: EVTCHNOP_bind_ipi: Bind a local event channel to receive events.
+    /// `struct evtchn_bind_ipi` (`EVTCHNOP_bind_ipi`): Bind a local event channel to receive events.
     pub struct EvtchnBindIpi {
         vcpu: u32,
         port: EvtchnPort,
     }
 
-    /// `struct evtchn_close`: EVTCHNOP_close: Close a local event channel `port`. If the channel is interdomain
+    /// `struct evtchn_close` (`EVTCHNOP_close`): Close a local event channel `port`. If the channel is interdomain
     /// then the remote end is placed in the unbound state (EVTCHNSTAT_unbound), awaiting a new connection.
     pub struct EvtchnClose {
         port: EvtchnPort,
     }
 
-    /// `struct evtchn_send`: EVTCHNOP_send: Send an event to the remote end of the channel whose local endpoint is
-    /// `port`.
+    /// `struct evtchn_send` (`EVTCHNOP_send`): Send an event to the remote end of the channel whose local endpoint
+    /// is `port`.
     pub struct EvtchnSend {
         port: EvtchnPort,
     }
@@ -98,7 +101,7 @@ structs! {
         port: EvtchnPort,
     }
 
-    /// `struct evtchn_status`: EVTCHNOP_status: Get the current status of the communication channel which has an
+    /// `struct evtchn_status` (`EVTCHNOP_status`): Get the current status of the communication channel which has an
     /// endpoint at `dom, port`.
     pub struct EvtchnStatus {
         dom: Domid,
@@ -134,25 +137,25 @@ pub const EVTCHNSTAT_VIRQ: u32 = 4;
 pub const EVTCHNSTAT_IPI: u32 = 5;
 
 structs! {
-    /// `struct evtchn_bind_vcpu`: EVTCHNOP_bind_vcpu: Specify which vcpu a channel should notify when an event is
+    /// `struct evtchn_bind_vcpu` (`EVTCHNOP_bind_vcpu`): Specify which vcpu a channel should notify when an event is
     /// pending.
     pub struct EvtchnBindVcpu {
         port: EvtchnPort,
         vcpu: u32,
     }
 
-    /// `struct evtchn_unmask`: EVTCHNOP_unmask: Unmask the specified local event-channel port and deliver a
+    /// `struct evtchn_unmask` (`EVTCHNOP_unmask`): Unmask the specified local event-channel port and deliver a
     /// notification to the appropriate VCPU if an event is pending.
     pub struct EvtchnUnmask {
         port: EvtchnPort,
     }
 
-    /// `struct evtchn_reset`: EVTCHNOP_reset: Close all event channels associated with specified domain.
+    /// `struct evtchn_reset` (`EVTCHNOP_reset`): Close all event channels associated with specified domain.
     pub struct EvtchnReset {
         dom: Domid,
     }
 
-    /// `struct evtchn_init_control`: EVTCHNOP_init_control: initialize the control block for the FIFO ABI.
+    /// `struct evtchn_init_control` (`EVTCHNOP_init_control`): Initialize the control block for the FIFO ABI.
     pub struct EvtchnInitControl {
         control_gfn: u64,
         offset: u32,
@@ -161,12 +164,12 @@ structs! {
         _pad: [u8; 7],
     }
 
-    /// `struct evtchn_expand_array`: EVTCHNOP_expand_array: add an additional page to the event array.
+    /// `struct evtchn_expand_array` (`EVTCHNOP_expand_array`): Add an additional page to the event array.
     pub struct EvtchnExpandArray {
         array_gfn: u64,
     }
 
-    /// `struct evtchn_set_priority`: EVTCHNOP_set_priority: set the priority for an event channel.
+    /// `struct evtchn_set_priority` (`EVTCHNOP_set_priority`): Set the priority for an event channel.
     pub struct EvtchnSetPriority {
         port: EvtchnPort,
         priority: u32,
@@ -210,7 +213,8 @@ pub const EVTCHN_FIFO_LINK_MASK: u32 = (1 << EVTCHN_FIFO_LINK_BITS) - 1;
 pub const EVTCHN_FIFO_NR_CHANNELS: usize = 1 << EVTCHN_FIFO_LINK_BITS;
 
 structs! {
-    /// `struct evtchn_fifo_control_block`.
+    /// `struct evtchn_fifo_control_block`: Per vCPU: which priorities have events, and the first event of each
+    /// queue.
     pub struct EvtchnFifoControlBlock {
         ready: u32,
         _rsvd: u32,

@@ -1,7 +1,7 @@
 //! Flag sets of the interface as `bitflags` types.
 //!
-//! Structures hold plain integers, since anybody may have written them. `from_bits_retain` turns such an integer into
-//! a set without losing bits that this version does not know.
+//! Structures hold plain integers, since anybody may have written them. `from_bits_retain` turns such an
+//! integer into a set without losing bits that this version does not know.
 
 use crate::{domctl, event_channel, grant_table, xen};
 use bitflags::bitflags;

@@ -1,7 +1,8 @@
 //! `grant_table.h`: one domain lets another use a frame.
 //!
-//! The granter writes an entry (frame, domain, flags) into its table and passes the reference; the other side maps or copies. The
-//! hypervisor sets `GTF_reading` and `GTF_writing` in the entry for as long as the grant is in use.
+//! The granter writes an entry (frame, domain, flags) into its table and passes the reference; the other side
+//! maps or copies. The hypervisor sets `GTF_reading` and `GTF_writing` in the entry for as long as the grant
+//! is in use.
 //!
 //! The numbers and short comments follow that header (MIT licence), whose longer comments are the reference.
 
@@ -17,25 +18,25 @@ pub type GrantRef = u32;
 pub type GrantHandle = u32;
 
 structs! {
-    /// `struct grant_entry_v1`.
+    /// `struct grant_entry_v1`: An entry of a version-1 grant table. The granter writes it, `flags` last; the
+    /// hypervisor sets `GTF_reading` and `GTF_writing`.
     pub struct GrantEntryV1 {
-        /// GTF_xxx: various type and flag information. \[XEN,GST\].
+        /// `GTF_*`: type and attributes.
         flags: u16,
-        /// The domain being granted foreign privileges. \[GST\].
+        /// The domain that may use the frame.
         domid: Domid,
-        /// GTF_permit_access: GFN that @domid is allowed to map and access. \[GST\] GTF_accept_transfer: GFN
-        /// that @domid is allowed to transfer into.
+        /// The frame (a GFN).
         frame: u32,
     }
 }
 
-/// The first few grant table entries will be preserved across grant table version changes and may be pre-
-/// populated at domain creation by tools.
+/// The first few grant table entries will be preserved across grant table version changes and may be
+/// pre-populated at domain creation by tools.
 pub const GNTTAB_NR_RESERVED_ENTRIES: u32 = 8;
 pub const GNTTAB_RESERVED_CONSOLE: u32 = 0;
 pub const GNTTAB_RESERVED_XENSTORE: u32 = 1;
-/// Type of grant entry. GTF_invalid: This grant entry grants no privileges. GTF_permit_access: Allow @domid
-/// to map/access @frame. GTF_accept_transfer: Allow @domid to transfer ownership of one page frame to this
+/// Type of grant entry. GTF_invalid: This grant entry grants no privileges. GTF_permit_access: Allow `domid`
+/// to map/access `frame`. GTF_accept_transfer: Allow `domid` to transfer ownership of one page frame to this
 /// guest.
 pub const GTF_INVALID: u16 = 0;
 pub const GTF_PERMIT_ACCESS: u16 = 1 << 0;
@@ -67,8 +68,8 @@ structs! {
         frame: u64,
     }
 
-    /// Member `sub_page` of [`GrantEntryV2`]: If the grant type is GTF_grant_access and GTF_sub_page is set, @domid
-    /// is allowed to access bytes \[@page_off,@page_off+@length) in frame @frame.
+    /// Member `sub_page` of [`GrantEntryV2`]: If the grant type is GTF_grant_access and GTF_sub_page is set,
+    /// `domid` is allowed to access bytes [`page_off`,`page_off`+`length`) in frame `frame`.
     pub struct GrantEntryV2SubPage {
         hdr: GrantEntryHeader,
         page_off: u16,
@@ -76,8 +77,8 @@ structs! {
         frame: u64,
     }
 
-    /// Member `transitive` of [`GrantEntryV2`]: If the grant is GTF_transitive, @domid is allowed to use the grant
-    /// @gref in domain @trans_domid, as if it was the local domain. Obviously, the transitive access must be
+    /// Member `transitive` of [`GrantEntryV2`]: If the grant is GTF_transitive, `domid` is allowed to use the grant
+    /// `gref` in domain `trans_domid`, as if it was the local domain. Obviously, the transitive access must be
     /// compatible with the original grant.
     pub struct GrantEntryV2Transitive {
         hdr: GrantEntryHeader,
@@ -101,6 +102,7 @@ union_accessors! {
     }
 }
 
+// Commands of `grant_table_op`; each takes an array of the structure of the same name.
 pub const GNTTABOP_MAP_GRANT_REF: u32 = 0;
 pub const GNTTABOP_UNMAP_GRANT_REF: u32 = 1;
 pub const GNTTABOP_SETUP_TABLE: u32 = 2;
@@ -116,12 +118,12 @@ pub const GNTTABOP_SWAP_GRANT_REF: u32 = 11;
 pub const GNTTABOP_CACHE_FLUSH: u32 = 12;
 
 structs! {
-    /// `struct gnttab_map_grant_ref`: GNTTABOP_map_grant_ref: Map the grant entry (`dom`,`ref`) for access by
+    /// `struct gnttab_map_grant_ref` (`GNTTABOP_map_grant_ref`): Map the grant entry (`dom`,`ref`) for access by
     /// devices and/or host CPUs. If successful, `handle` is a tracking number that must be presented later to
-    /// destroy the mapping(s).
+    /// destroy the mapping(s). On error, `status` is a negative status code.
     pub struct GnttabMapGrantRef {
         host_addr: u64,
-        /// GNTMAP_.
+        /// `GNTMAP_`.
         flags: u32,
         ref_: GrantRef,
         dom: Domid,
@@ -130,8 +132,9 @@ structs! {
         dev_bus_addr: u64,
     }
 
-    /// `struct gnttab_unmap_grant_ref`: GNTTABOP_unmap_grant_ref: Destroy one or more grant-reference mappings
-    /// tracked by `handle`. If `host_addr` or `dev_bus_addr` is zero, that field is ignored.
+    /// `struct gnttab_unmap_grant_ref` (`GNTTABOP_unmap_grant_ref`): Destroy one or more grant-reference mappings
+    /// tracked by `handle`. If `host_addr` or `dev_bus_addr` is zero, that field is ignored. If non-zero, they must
+    /// refer to a device/host mapping that is tracked by `handle`.
     pub struct GnttabUnmapGrantRef {
         host_addr: u64,
         dev_bus_addr: u64,
@@ -140,7 +143,7 @@ structs! {
         _pad0: [u8; 2],
     }
 
-    /// `struct gnttab_setup_table`: GNTTABOP_setup_table: Set up a grant table for `dom` comprising at least
+    /// `struct gnttab_setup_table` (`GNTTABOP_setup_table`): Set up a grant table for `dom` comprising at least
     /// `nr_frames` pages. The frame addresses are written to the `frame_list`. Only `nr_frames` addresses are
     /// written, even if the table is larger.
     pub struct GnttabSetupTable {
@@ -152,14 +155,14 @@ structs! {
         frame_list: GuestPtr<u64>,
     }
 
-    /// `struct gnttab_dump_table`: GNTTABOP_dump_table: Dump the contents of the grant table to the xen console.
+    /// `struct gnttab_dump_table` (`GNTTABOP_dump_table`): Dump the contents of the grant table to the xen console.
     /// Debugging use only.
     pub struct GnttabDumpTable {
         dom: Domid,
         status: i16,
     }
 
-    /// `struct gnttab_transfer`: GNTTABOP_transfer: Transfer `frame` to a foreign domain. The foreign domain has
+    /// `struct gnttab_transfer` (`GNTTABOP_transfer`): Transfer `frame` to a foreign domain. The foreign domain has
     /// previously registered its interest in the transfer via `domid, ref`.
     pub struct GnttabTransfer {
         mfn: u64,
@@ -188,7 +191,7 @@ structs! {
         source: GnttabCopyPtr,
         dest: GnttabCopyPtr,
         len: u16,
-        /// GNTCOPY_.
+        /// `GNTCOPY_`.
         flags: u16,
         status: i16,
         _pad0: [u8; 2],
@@ -203,7 +206,7 @@ union_accessors! {
 }
 
 structs! {
-    /// `struct gnttab_query_size`: GNTTABOP_query_size: Query the current and maximum sizes of the shared grant
+    /// `struct gnttab_query_size` (`GNTTABOP_query_size`): Query the current and maximum sizes of the shared grant
     /// table.
     pub struct GnttabQuerySize {
         dom: Domid,
@@ -214,9 +217,9 @@ structs! {
         _pad1: [u8; 2],
     }
 
-    /// `struct gnttab_unmap_and_replace`: GNTTABOP_unmap_and_replace: Destroy one or more grant-reference mappings
-    /// tracked by `handle` but atomically replace the page table entry with one pointing to the machine address
-    /// under `new_addr`. `new_addr` will be redirected to …
+    /// `struct gnttab_unmap_and_replace` (`GNTTABOP_unmap_and_replace`): Destroy one or more grant-reference
+    /// mappings tracked by `handle` but atomically replace the page table entry with one pointing to the machine
+    /// address under `new_addr`. `new_addr` will be redirected to the null entry.
     pub struct GnttabUnmapAndReplace {
         host_addr: u64,
         new_addr: u64,
@@ -225,16 +228,16 @@ structs! {
         _pad0: [u8; 2],
     }
 
-    /// `struct gnttab_set_version`: GNTTABOP_set_version: Request a particular version of the grant table shared
+    /// `struct gnttab_set_version` (`GNTTABOP_set_version`): Request a particular version of the grant table shared
     /// table structure. This operation may be used to toggle between different versions, but must be performed
-    /// while no grants are active.
+    /// while no grants are active. The only defined versions are 1 and.
     pub struct GnttabSetVersion {
         version: u32,
     }
 
-    /// `struct gnttab_get_status_frames`: GNTTABOP_get_status_frames: Get the list of frames used to store grant
+    /// `struct gnttab_get_status_frames` (`GNTTABOP_get_status_frames`): Get the list of frames used to store grant
     /// status for `dom`. In grant format version 2, the status is separated from the other shared grant fields to
-    /// allow more efficient synchronization using barriers …
+    /// allow more efficient synchronization using barriers instead of atomic cmpexch operations.
     pub struct GnttabGetStatusFrames {
         nr_frames: u32,
         dom: Domid,
@@ -242,15 +245,15 @@ structs! {
         frame_list: GuestPtr<u64>,
     }
 
-    /// `struct gnttab_get_version`: GNTTABOP_get_version: Get the grant table version which is in effect for domain
-    /// `dom`.
+    /// `struct gnttab_get_version` (`GNTTABOP_get_version`): Get the grant table version which is in effect for
+    /// domain `dom`.
     pub struct GnttabGetVersion {
         dom: Domid,
         pad: u16,
         version: u32,
     }
 
-    /// `struct gnttab_swap_grant_ref`: GNTTABOP_swap_grant_ref: Swap the contents of two grant entries.
+    /// `struct gnttab_swap_grant_ref` (`GNTTABOP_swap_grant_ref`): Swap the contents of two grant entries.
     pub struct GnttabSwapGrantRef {
         ref_a: GrantRef,
         ref_b: GrantRef,

@@ -36,7 +36,7 @@ structs! {
         /// Boolean type.
         suppress_ve: u8,
         pad1: u8,
-        /// Should be set to 0.
+        /// Should be set to.
         first_error: i32,
         /// Value may be updated.
         first_gfn: u64,
@@ -46,7 +46,7 @@ structs! {
     }
 }
 
-/// Flushes all VCPU TLBs: @arg must be NULL.
+/// Flushes all VCPU TLBs: `arg` must be NULL.
 pub const HVMOP_FLUSH_TLBS: u32 = 5;
 /// Normal read/write guest RAM.
 pub const HVMMEM_RAM_RW: u32 = 0;
@@ -54,7 +54,7 @@ pub const HVMMEM_RAM_RW: u32 = 0;
 pub const HVMMEM_RAM_RO: u32 = 1;
 /// Reads and write go to the device model.
 pub const HVMMEM_MMIO_DM: u32 = 2;
-/// Placeholder; setting memory to this type will fail for code after 4.7.0.
+/// Placeholder; setting memory to this type will fail for code after.
 pub const HVMMEM_UNUSED: u32 = 3;
 pub const HVMMEM_IOREQ_SERVER: u32 = 4;
 /// Hint from PV drivers for pagetable destruction.
@@ -115,7 +115,7 @@ pub const HVM_IOREQSRV_BUFIOREQ_OFF: u32 = 0;
 pub const HVM_IOREQSRV_BUFIOREQ_LEGACY: u32 = 1;
 /// Use this when read_pointer gets updated atomically and the pointer pair gets read atomically:
 pub const HVM_IOREQSRV_BUFIOREQ_ATOMIC: u32 = 2;
-/// HVMOP_set_evtchn_upcall_vector: Set a `vector` that should be used for event channel upcalls on the
+/// (`HVMOP_set_evtchn_upcall_vector`) Set a `vector` that should be used for event channel upcalls on the
 /// specified `vcpu`. If set, this vector will be used in preference to the domain global callback via (see
 /// HVM_PARAM_CALLBACK_IRQ).
 pub const HVMOP_SET_EVTCHN_UPCALL_VECTOR: u32 = 23;
@@ -130,7 +130,7 @@ structs! {
 }
 
 pub const HVMOP_GUEST_REQUEST_VM_EVENT: u32 = 24;
-/// HVMOP_altp2m: perform altp2m state operations.
+/// (`HVMOP_altp2m`) Perform altp2m state operations.
 pub const HVMOP_ALTP2M: u32 = 25;
 pub const HVMOP_ALTP2M_INTERFACE_VERSION: u32 = 0x00000001;
 
@@ -157,7 +157,7 @@ structs! {
     /// `struct xen_hvm_altp2m_view`.
     pub struct HvmAltp2mView {
         view: u16,
-        /// Xenmem_access_t.
+        /// `xenmem_access_t`.
         hvmmem_default_access: u16,
     }
 
@@ -215,7 +215,7 @@ structs! {
 
     /// `struct xen_hvm_altp2m_op`.
     pub struct HvmAltp2mOp {
-        /// Argument of `HVMOP_ALTP2M_INTERFACE_VERSION`.
+        /// Must be `HVMOP_ALTP2M_INTERFACE_VERSION`.
         version: u32,
         cmd: u32,
         domain: Domid,

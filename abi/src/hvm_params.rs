@@ -86,7 +86,7 @@ pub const HVM_PARAM_NR_IOREQ_SERVER_PAGES: u32 = 33;
 pub const HVM_PARAM_VM_GENERATION_ID_ADDR: u32 = 34;
 /// Set mode for altp2m: disabled: don't activate altp2m (default) mixed: allow access to all altp2m ops for
 /// both in-guest and external tools external: allow access to external privileged tools only limited: guest
-/// only has limited …
+/// only has limited access (ie. control VMFUNC and #VE).
 pub const HVM_PARAM_ALTP2M: u32 = 35;
 pub const XEN_ALTP2M_DISABLED: u32 = 0;
 pub const XEN_ALTP2M_MIXED: u32 = 1;

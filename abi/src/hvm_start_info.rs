@@ -7,7 +7,8 @@
 /// Start of day structure passed to PVH guests and to HVM guests in %ebx.
 pub const XEN_HVM_START_MAGIC_VALUE: u32 = 0x336ec578;
 /// The values used in the type field of the memory map table entries are defined below and match the Address
-/// Range Types as defined in the "System Address Map Interfaces" section of the ACPI Specification.
+/// Range Types as defined in the "System Address Map Interfaces" section of the ACPI Specification. Please
+/// refer to section 15 in version.
 pub const XEN_HVM_MEMMAP_TYPE_RAM: u32 = 1;
 pub const XEN_HVM_MEMMAP_TYPE_RESERVED: u32 = 2;
 pub const XEN_HVM_MEMMAP_TYPE_ACPI: u32 = 3;
@@ -17,31 +18,31 @@ pub const XEN_HVM_MEMMAP_TYPE_DISABLED: u32 = 6;
 pub const XEN_HVM_MEMMAP_TYPE_PMEM: u32 = 7;
 
 structs! {
-    /// `struct hvm_start_info`: C representation of the x86/HVM start info layout.
+    /// `struct hvm_start_info`: What a PVH guest is told at its start; all addresses are guest-physical.
     pub struct HvmStartInfo {
-        /// Contains the magic value 0x336ec578.
+        /// `XEN_HVM_START_MAGIC_VALUE`.
         magic: u32,
-        /// ("xEn3" with the 0x80 bit of the "E" set).
+        /// Version of this structure.
         version: u32,
-        /// SIF_xxx flags.
+        /// `SIF_*`.
         flags: u32,
         /// Number of modules passed to the kernel.
         nr_modules: u32,
-        /// Physical address of an array of.
+        /// Physical address of an array of hvm_modlist_entry.
         modlist_paddr: u64,
-        /// Hvm_modlist_entry.
+        /// Physical address of the command line.
         cmdline_paddr: u64,
-        /// Physical address of the RSDP ACPI data.
+        /// Physical address of the RSDP ACPI data structure.
         rsdp_paddr: u64,
         /// All following fields only present in version 1 and newer.
         memmap_paddr: u64,
-        /// Hvm_memmap_table_entry.
+        /// Number of entries in the memmap table. Value will be zero if there is no memory map being provided.
         memmap_entries: u32,
-        /// Map being provided.
+        /// Must be zero.
         reserved: u32,
     }
 
-    /// `struct hvm_modlist_entry`.
+    /// `struct hvm_modlist_entry`: One module of a PVH guest.
     pub struct HvmModlistEntry {
         /// Physical address of the module.
         paddr: u64,
@@ -52,7 +53,7 @@ structs! {
         reserved: u64,
     }
 
-    /// `struct hvm_memmap_table_entry`.
+    /// `struct hvm_memmap_table_entry`: One range of memory of a PVH guest.
     pub struct HvmMemmapTableEntry {
         /// Base address of the memory region.
         addr: u64,
@@ -60,7 +61,7 @@ structs! {
         size: u64,
         /// Mapping type.
         type_: u32,
-        /// Must be zero for Version 1.
+        /// Must be zero for Version.
         reserved: u32,
     }
 }

@@ -14,7 +14,7 @@ structs! {
     pub struct HypfsDirentry {
         type_: u8,
         encoding: u8,
-        /// Returned as 0.
+        /// Returned as.
         pad: u16,
         /// Current length of data.
         content_len: u32,
@@ -44,9 +44,6 @@ structs! {
     }
 }
 
-/// Argument of `XEN_HYPFS_OP_get_version`.
 pub const XEN_HYPFS_OP_GET_VERSION: u32 = 0;
-/// Argument of `XEN_HYPFS_OP_read`.
 pub const XEN_HYPFS_OP_READ: u32 = 1;
-/// Argument of `XEN_HYPFS_OP_write_contents`.
 pub const XEN_HYPFS_OP_WRITE_CONTENTS: u32 = 2;

@@ -20,7 +20,7 @@ structs! {
 }
 
 /// Perform kexec having previously loaded a kexec or kdump kernel as appropriate. type == KEXEC_TYPE_DEFAULT
-/// or KEXEC_TYPE_CRASH \[in\].
+/// or KEXEC_TYPE_CRASH (in).
 pub const KEXEC_CMD_KEXEC: u32 = 0;
 
 structs! {
@@ -59,9 +59,9 @@ pub const KEXEC_RANGE_MA_BOOT_PARAM: u32 = 4;
 pub const KEXEC_RANGE_MA_EFI_MEMMAP: u32 = 5;
 /// Machine address and size of vmcoreinfo.
 pub const KEXEC_RANGE_MA_VMCOREINFO: u32 = 6;
-/// Find the address and size of certain memory areas range == KEXEC_RANGE_... \[in\] nr == physical CPU
-/// number (starting from 0) if KEXEC_RANGE_MA_CPU \[in\] size == number of bytes reserved in window \[out\]
-/// start == address of the …
+/// Find the address and size of certain memory areas range == KEXEC_RANGE_... (in) nr == physical CPU number
+/// (starting from 0) if KEXEC_RANGE_MA_CPU (in) size == number of bytes reserved in window (out) start ==
+/// address of the first byte in the window (out).
 pub const KEXEC_CMD_KEXEC_GET_RANGE: u32 = 3;
 
 structs! {

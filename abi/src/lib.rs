@@ -1,7 +1,7 @@
 //! Xen's public interface, version 4.17, x86-64, as plain Rust types.
 //!
-//! This crate is what a guest, a toolstack and the hypervisor agree on: numbers, `repr(C)` structures and nothing
-//! that acts on them. Its rules:
+//! This crate is what a guest, a toolstack and the hypervisor agree on: numbers, `repr(C)` structures and
+//! nothing that acts on them. Its rules:
 //!
 //! 1. **One module per public header.** [`xen`] answers to `xen.h` together with the two x86 headers it pulls in, [`event_channel`]
 //!    to `event_channel.h`, and so on; [`io`] holds the shared rings and the split-driver protocols.
@@ -16,8 +16,8 @@
 //!
 //! The layouts and values are compared with the C headers by `tests/layout.rs`.
 //!
-//! Flag sets that code tests a lot also exist as `bitflags` types in [`flags`]; structures keep plain integers, use
-//! `from_bits_retain` to convert.
+//! Flag sets that code tests a lot also exist as `bitflags` types in [`flags`]; structures keep plain
+//! integers, use `from_bits_retain` to convert.
 #![no_std]
 #![forbid(unsafe_code)]
 

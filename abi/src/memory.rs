@@ -1,7 +1,7 @@
 //! `memory.h`: reservations, physical maps, memory maps.
 //!
-//! Extents are runs of `2^extent_order` pages. A call over many extents can be continued: the number already done is in the
-//! upper bits of the command (`MEMOP_EXTENT_SHIFT`).
+//! Extents are runs of `2^extent_order` pages. A call over many extents can be continued: the number already
+//! done is in the upper bits of the command (`MEMOP_EXTENT_SHIFT`).
 //!
 //! The numbers and short comments follow that header (MIT licence), whose longer comments are the reference.
 
@@ -62,14 +62,14 @@ pub const XENMEMF_EXACT_NODE_REQUEST: u32 = 1 << 17;
 pub const XENMEMF_VNODE: u32 = 1 << 18;
 
 structs! {
-    /// `struct xen_memory_reservation`.
+    /// `struct xen_memory_reservation`: A list of extents of memory to add, remove or populate. What `extent_start`
+    /// lists depends on the command: PFNs in and MFNs out for `XENMEM_populate_physmap`.
     pub struct MemoryReservation {
-        /// XENMEM_increase_reservation: OUT: MFN (*not* GMFN) bases of extents that were allocated
-        /// XENMEM_decrease_reservation: IN: GMFN bases of extents to free XENMEM_populate_physmap: IN: GPFN
-        /// bases of extents to populate with memory …
+        /// The list of extents.
         extent_start: GuestPtr<u64>,
-        /// Number of extents, and size/alignment of each (2^extent_order pages).
+        /// How many extents.
         nr_extents: u64,
+        /// Each extent is `2^extent_order` pages.
         extent_order: u32,
         /// XENMEMF flags.
         mem_flags: u32,
@@ -79,20 +79,20 @@ structs! {
     }
 }
 
-/// An atomic exchange of memory pages. If return code is zero then @out.extent_list provides GMFNs of the
-/// newly-allocated memory. Returns zero on complete success, otherwise a negative error code.
+/// An atomic exchange of memory pages. If return code is zero then `out`.extent_list provides GMFNs of the
+/// newly-allocated memory. Returns zero on complete success, otherwise a negative error code. On complete
+/// success then always `nr_exchanged` == `in`.nr_extents.
 pub const XENMEM_EXCHANGE: u32 = 11;
 
 structs! {
-    /// `struct xen_memory_exchange`.
+    /// `struct xen_memory_exchange`: Swaps pages for others, for example contiguous ones.
     pub struct MemoryExchange {
-        /// \[IN\] Details of memory extents to be exchanged (GMFN bases). Note that @in.address_bits is ignored
+        /// (IN) Details of memory extents to be exchanged (GMFN bases). Note that `in`.address_bits is ignored
         /// and unused.
         in_: MemoryReservation,
-        /// \[IN/OUT\] Details of new memory extents.
+        /// (IN/OUT) Details of new memory extents.
         out: MemoryReservation,
-        /// \[OUT\] Number of input extents that were successfully exchanged: 1. The first @nr_exchanged input
-        /// extents were successfully deallocated.
+        /// (OUT) Number of input extents that were successfully exchanged.
         nr_exchanged: u64,
     }
 }
@@ -102,9 +102,9 @@ structs! {
 pub const XENMEM_MAXIMUM_RAM_PAGE: u32 = 2;
 
 structs! {
-    /// `struct xen_memory_domain`.
+    /// `struct xen_memory_domain`: Names the domain a query is about.
     pub struct MemoryDomain {
-        /// \[IN\] Domain information is being queried for.
+        /// (IN) Domain information is being queried for.
         domid: Domid,
     }
 }
@@ -121,16 +121,17 @@ pub const XENMEM_MAXIMUM_GPFN: u32 = 14;
 pub const XENMEM_MACHPHYS_MFN_LIST: u32 = 5;
 
 structs! {
-    /// `struct xen_machphys_mfn_list`.
+    /// `struct xen_machphys_mfn_list`: Asks for the machine frames of the machine-to-physical table, in extents of
+    /// 2 MiB.
     pub struct MachphysMfnList {
-        /// Size of the 'extent_start' array. Fewer entries will be filled if the machphys table is smaller than
+        /// Size of the `extent_start` array. Fewer entries will be filled if the machphys table is smaller than
         /// max_extents · 2MB.
         max_extents: u32,
         _pad0: [u8; 4],
         /// Pointer to buffer to fill with list of extent starts. If there are any large discontiguities in the
         /// machine address space, 2MB gaps in the machphys table will be represented by an MFN base of zero.
         extent_start: GuestPtr<u64>,
-        /// Number of extents written to the above array. This will be smaller than 'max_extents' if the
+        /// Number of extents written to the above array. This will be smaller than `max_extents` if the
         /// machphys table is smaller than max_e · 2MB.
         nr_extents: u32,
         _pad1: [u8; 4],
@@ -145,7 +146,7 @@ pub const XENMEM_MACHPHYS_COMPAT_MFN_LIST: u32 = 25;
 pub const XENMEM_MACHPHYS_MAPPING: u32 = 12;
 
 structs! {
-    /// `struct xen_machphys_mapping`.
+    /// `struct xen_machphys_mapping`: Where the machine-to-physical table is.
     pub struct MachphysMapping {
         /// Start and end virtual addresses.
         v_start: u64,
@@ -166,15 +167,15 @@ pub const XENMAPSPACE_GMFN: u32 = 2;
 pub const XENMAPSPACE_GMFN_RANGE: u32 = 3;
 /// GMFN from another dom, XENMEM_add_to_physmap_batch only.
 pub const XENMAPSPACE_GMFN_FOREIGN: u32 = 4;
-/// Device mmio region ARM only; the region is mapped in Stage-2 using the Normal Memory Inner/Outer Write-
-/// Back Cacheable memory attribute.
+/// Device mmio region ARM only; the region is mapped in Stage-2 using the Normal Memory Inner/Outer
+/// Write-Back Cacheable memory attribute.
 pub const XENMAPSPACE_DEV_MMIO: u32 = 5;
 /// Sets the GPFN at which a particular page appears in the specified guest's physical address space
 /// (translated guests only).
 pub const XENMEM_ADD_TO_PHYSMAP: u32 = 7;
 
 structs! {
-    /// `struct xen_add_to_physmap`.
+    /// `struct xen_add_to_physmap`: Puts one page at a guest frame number.
     pub struct AddToPhysmap {
         /// Which domain to change the mapping for.
         domid: Domid,
@@ -222,7 +223,7 @@ union_accessors! {
 pub const XENMEM_REMOVE_FROM_PHYSMAP: u32 = 15;
 
 structs! {
-    /// `struct xen_remove_from_physmap`.
+    /// `struct xen_remove_from_physmap`: Takes the page at a guest frame number away.
     pub struct RemoveFromPhysmap {
         /// Which domain to change the mapping for.
         domid: Domid,
@@ -237,7 +238,7 @@ structs! {
 pub const XENMEM_MEMORY_MAP: u32 = 9;
 
 structs! {
-    /// `struct xen_memory_map`.
+    /// `struct xen_memory_map`: A buffer for, or of, `E820Entry` items.
     pub struct MemoryMap {
         /// On call the number of entries which can be stored in buffer. On return the number of entries which
         /// have been stored in buffer.
@@ -255,7 +256,7 @@ pub const XENMEM_MACHINE_MEMORY_MAP: u32 = 10;
 pub const XENMEM_SET_MEMORY_MAP: u32 = 13;
 
 structs! {
-    /// `struct xen_foreign_memory_map`.
+    /// `struct xen_foreign_memory_map`: A memory map for another domain.
     pub struct ForeignMemoryMap {
         domid: Domid,
         _pad0: [u8; 6],
@@ -304,8 +305,8 @@ structs! {
 pub const XENMEM_ACCESS_OP: u32 = 21;
 pub const XENMEM_ACCESS_OP_SET_ACCESS: u32 = 0;
 pub const XENMEM_ACCESS_OP_GET_ACCESS: u32 = 1;
-/// XENMEM_access_op_enable_emulate and XENMEM_access_op_disable_emulate are currently unused, but since they
-/// have been in use please do not reuse them.
+/// `XENMEM_access_op_enable_emulate` and XENMEM_access_op_disable_emulate are currently unused, but since
+/// they have been in use please do not reuse them.
 pub const XENMEM_ACCESS_OP_SET_ACCESS_MULTI: u32 = 4;
 pub const XENMEM_ACCESS_N: u32 = 0;
 pub const XENMEM_ACCESS_R: u32 = 1;
@@ -327,7 +328,7 @@ structs! {
     pub struct MemAccessOp {
         /// Takes `XENMEM_access_op_*` values.
         op: u8,
-        /// Xenmem_access_t.
+        /// `xenmem_access_t`.
         access: u8,
         domid: Domid,
         /// Number of pages for set op (or size of pfn_list for XENMEM_access_op_set_access_multi) Ignored on
@@ -357,13 +358,14 @@ pub const XENMEM_SHARING_OP_FORK_RESET: u32 = 10;
 pub const XENMEM_SHARING_OP_S_HANDLE_INVALID: i32 = -10;
 pub const XENMEM_SHARING_OP_C_HANDLE_INVALID: i32 = -9;
 /// The following allows sharing of grant refs. This is useful for sharing utilities sitting as "filters" in
-/// IO backends (e.g. memshr plus blktap(2)).
+/// IO backends (e.g. memshr plus blktap(2)). The IO backend is only exposed to grant references, and this
+/// allows sharing of the grefs.
 pub const XENMEM_SHARING_OP_FIELD_IS_GREF_FLAG: u64 = 1 << 62;
 
 structs! {
     /// `struct mem_sharing_op_nominate`.
     pub struct MemSharingOpNominate {
-        /// OP_NOMINATE_xxx.
+        /// `OP_NOMINATE_xxx`.
         u: Union<u64, 1>,
         /// OUT: the handle.
         handle: u64,
@@ -386,7 +388,7 @@ structs! {
 
     /// `struct mem_sharing_op_range`.
     pub struct MemSharingOpRange {
-        /// OP_RANGE_SHARE.
+        /// `OP_RANGE_SHARE`.
         first_gfn: u64,
         /// IN: the last gfn.
         last_gfn: u64,
@@ -400,7 +402,7 @@ structs! {
 
     /// `struct mem_sharing_op_debug`.
     pub struct MemSharingOpDebug {
-        /// OP_DEBUG_xxx.
+        /// `OP_DEBUG_xxx`.
         u: Union<u64, 1>,
     }
 
@@ -457,7 +459,8 @@ pub const XENMEM_FORK_BLOCK_INTERRUPTS: u32 = 1 << 1;
 pub const XENMEM_FORK_RESET_STATE: u32 = 1 << 2;
 pub const XENMEM_FORK_RESET_MEMORY: u32 = 1 << 3;
 /// Attempt to stake a claim for a domain on a quantity of pages of system RAM, but _not_ assign specific
-/// pageframes.
+/// pageframes. Only arithmetic is performed so the hypercall is very fast and need not be preemptible, thus
+/// sidestepping time-of-check-time-of-use races for memory allocation.
 pub const XENMEM_CLAIM_PAGES: u32 = 24;
 /// With some legacy devices, certain guest-physical addresses cannot safely be used for other purposes, e.g.
 /// to map guest RAM. This hypercall enumerates those regions so the toolstack can avoid using them.
@@ -494,21 +497,22 @@ pub const XENMEM_ACQUIRE_RESOURCE: u32 = 28;
 structs! {
     /// `struct xen_mem_acquire_resource`.
     pub struct MemAcquireResource {
-        /// IN — The domain whose resource is to be mapped.
+        /// IN – The domain whose resource is to be mapped.
         domid: Domid,
-        /// IN — the type of resource.
+        /// IN – the type of resource.
         type_: u16,
-        /// IN — a type-specific resource identifier, which must be zero unless stated otherwise.
+        /// IN – a type-specific resource identifier, which must be zero unless stated otherwise.
         id: u32,
         nr_frames: u32,
         /// Padding field, must be zero on input. In a previous version this was an output field with the lowest
-        /// bit named XENMEM_rsrc_acq_caller_owned.
+        /// bit named XENMEM_rsrc_acq_caller_owned. Future versions of this interface will not reuse this bit as
+        /// an output with the field being zero on input.
         pad: u32,
-        /// IN — the index of the initial frame to be mapped. This parameter is ignored if nr_frames is 0. This
-        /// value may be updated over the course of the operation.
+        /// IN – the index of the initial frame to be mapped. This parameter is ignored if nr_frames is.
         frame: u64,
-        /// IN/OUT — If the tools domain is PV then, upon return, frame_list will be populated with the MFNs of
-        /// the resource.
+        /// IN/OUT – If the tools domain is PV then, upon return, frame_list will be populated with the MFNs of
+        /// the resource. If the tools domain is HVM then it is expected that, on entry, frame_list will be
+        /// populated with a list of GFNs that will be mapped to the MFNs of the resource.
         frame_list: GuestPtr<u64>,
     }
 }
@@ -519,11 +523,11 @@ pub const XENMEM_RESOURCE_VMTRACE_BUF: u32 = 2;
 pub const XENMEM_RESOURCE_GRANT_TABLE_ID_SHARED: u32 = 0;
 pub const XENMEM_RESOURCE_GRANT_TABLE_ID_STATUS: u32 = 1;
 pub const XENMEM_RESOURCE_IOREQ_SERVER_FRAME_BUFIOREQ: u32 = 0;
-/// XENMEM_get_vnumainfo used by guest to get vNUMA topology from hypervisor.
+/// `XENMEM_get_vnumainfo` used by guest to get vNUMA topology from hypervisor.
 pub const XENMEM_GET_VNUMAINFO: u32 = 26;
 
 structs! {
-    /// `struct xen_vmemrange`: VNUMA node memory ranges.
+    /// `struct xen_vmemrange`: vNUMA node memory ranges.
     pub struct Vmemrange {
         start: u64,
         end: u64,
@@ -531,8 +535,9 @@ structs! {
         nid: u32,
     }
 
-    /// `struct xen_vnuma_topology_info`: VNUMA topology specifies vNUMA node number, distance table, memory ranges
-    /// and vcpu mapping provided for guests.
+    /// `struct xen_vnuma_topology_info`: vNUMA topology specifies vNUMA node number, distance table, memory ranges
+    /// and vcpu mapping provided for guests. XENMEM_get_vnumainfo hypercall expects to see from guest nr_vnodes,
+    /// nr_vmemranges and nr_vcpus to indicate available memory.
     pub struct VnumaTopologyInfo {
         domid: Domid,
         pad: u16,

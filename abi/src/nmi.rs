@@ -7,8 +7,7 @@
 pub const XEN_NMIREASON_IO_ERROR: u32 = 1 << 0;
 pub const XEN_NMIREASON_PCI_SERR: u32 = 1 << 1;
 pub const XEN_NMIREASON_UNKNOWN: u32 = 1 << 2;
-/// Register NMI callback for this (calling) VCPU. Currently this only makes sense for domain 0, vcpu 0. All
-/// other callers will be returned EINVAL.
+/// Register NMI callback for this (calling) VCPU. Currently this only makes sense for domain 0, vcpu.
 pub const XENNMI_REGISTER_CALLBACK: u32 = 0;
 
 structs! {

@@ -7,7 +7,7 @@
 use crate::xen::Domid;
 use crate::{GuestPtr, Union};
 
-/// Notify end-of-interrupt (EOI) for the specified IRQ. @.
+/// Notify end-of-interrupt (EOI) for the specified IRQ.
 pub const PHYSDEVOP_EOI: u32 = 12;
 
 structs! {
@@ -17,11 +17,13 @@ structs! {
     }
 }
 
-/// Register a shared page for the hypervisor to indicate whether the guest must issue PHYSDEVOP_eoi.
+/// Register a shared page for the hypervisor to indicate whether the guest must issue PHYSDEVOP_eoi. The
+/// semantics of PHYSDEVOP_eoi change slightly once the guest used this function in that the associated event
+/// channel will automatically get unmasked.
 pub const PHYSDEVOP_PIRQ_EOI_GMFN_V1: u32 = 17;
 /// Register a shared page for the hypervisor to indicate whether the guest must issue PHYSDEVOP_eoi. This
 /// hypercall is very similar to PHYSDEVOP_pirq_eoi_gmfn_v1 but it doesn't change the semantics of
-/// PHYSDEVOP_eoi.
+/// PHYSDEVOP_eoi. The page registered is used as a bit array indexed by Xen's PIRQ value.
 pub const PHYSDEVOP_PIRQ_EOI_GMFN_V2: u32 = 28;
 
 structs! {
@@ -31,7 +33,7 @@ structs! {
     }
 }
 
-/// Query the status of an IRQ line. @.
+/// Query the status of an IRQ line.
 pub const PHYSDEVOP_IRQ_STATUS_QUERY: u32 = 5;
 
 structs! {
@@ -45,7 +47,7 @@ structs! {
 
 pub const XENIRQSTAT_NEEDS_EOI: u32 = 1 << 0;
 pub const XENIRQSTAT_SHARED: u32 = 1 << 1;
-/// Set the current VCPU's I/O privilege level. @.
+/// Set the current VCPU's I/O privilege level.
 pub const PHYSDEVOP_SET_IOPL: u32 = 6;
 
 structs! {
@@ -55,7 +57,7 @@ structs! {
     }
 }
 
-/// Set the current VCPU's I/O-port permissions bitmap. @.
+/// Set the current VCPU's I/O-port permissions bitmap.
 pub const PHYSDEVOP_SET_IOBITMAP: u32 = 7;
 
 structs! {
@@ -67,7 +69,7 @@ structs! {
     }
 }
 
-/// Read or write an IO-APIC register. @.
+/// Read or write an IO-APIC register.
 pub const PHYSDEVOP_APIC_READ: u32 = 8;
 pub const PHYSDEVOP_APIC_WRITE: u32 = 9;
 
@@ -76,12 +78,11 @@ structs! {
     pub struct PhysdevApic {
         apic_physbase: u64,
         reg: u32,
-        /// IN or OUT.
         value: u32,
     }
 }
 
-/// Allocate or free a physical upcall vector for the specified IRQ line. @.
+/// Allocate or free a physical upcall vector for the specified IRQ line.
 pub const PHYSDEVOP_ALLOC_IRQ_VECTOR: u32 = 10;
 pub const PHYSDEVOP_FREE_IRQ_VECTOR: u32 = 11;
 
@@ -89,7 +90,6 @@ structs! {
     /// `struct physdev_irq`.
     pub struct PhysdevIrq {
         irq: u32,
-        /// IN or OUT.
         vector: u32,
     }
 }
@@ -109,9 +109,8 @@ structs! {
         type_: i32,
         /// IN (ignored for ..._MULTI_MSI).
         index: i32,
-        /// IN or OUT.
         pirq: i32,
-        /// IN — high 16 bits hold segment for ..._MSI_SEG and ..._MULTI_MSI.
+        /// IN – high 16 bits hold segment for ..._MSI_SEG and ..._MULTI_MSI.
         bus: i32,
         devfn: i32,
         /// IN (also OUT for ..._MULTI_MSI).
@@ -249,7 +248,7 @@ structs! {
         flags: u32,
         physfn: PhysdevPciDeviceAddPhysfn,
         _pad0: [u8; 2],
-        /// Optional parameters array. First element (\[0\]) is PXM domain associated with the device (if
+        /// Optional parameters array. First element ((0)) is PXM domain associated with the device (if
         /// XEN_PCI_DEV_PXM is set).
         optarr: [u32; 0],
     }

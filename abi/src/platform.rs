@@ -41,8 +41,9 @@ structs! {
 }
 
 pub const XENPF_SETTIME: u32 = XENPF_SETTIME64;
-/// Request memory range (@mfn, @mfn+@nr_mfns-1) to have type @type. On x86, @type is an architecture-defined
-/// MTRR memory type.
+/// Request memory range (`mfn`, `mfn`+`nr_mfns`-1) to have type `type`. On x86, `type` is an
+/// architecture-defined MTRR memory type. On success, returns the MTRR that was used (`reg`) and a handle
+/// that can be passed to XENPF_DEL_MEMTYPE to accurately tear down the new setting. (x86-specific).
 pub const XENPF_ADD_MEMTYPE: u32 = 31;
 
 structs! {
@@ -57,8 +58,9 @@ structs! {
     }
 }
 
-/// Tear down an existing memory-range type. If @handle is remembered then it should be passed in to
-/// accurately tear down the correct setting (in case of overlapping memory regions with differing types).
+/// Tear down an existing memory-range type. If `handle` is remembered then it should be passed in to
+/// accurately tear down the correct setting (in case of overlapping memory regions with differing types). If
+/// it is not known then `handle` should be set to zero. In all cases `reg` must be set.
 pub const XENPF_DEL_MEMTYPE: u32 = 32;
 
 structs! {
@@ -265,7 +267,7 @@ structs! {
         legacy_max_cylinder: u16,
         /// %dh: max head #.
         legacy_max_head: u8,
-        /// %cl\[5:0\]: max sector #.
+        /// `%cl[5:0]`: max sector #.
         legacy_sectors_per_track: u8,
         edd_params: GuestPtr<u8>,
     }
@@ -291,7 +293,7 @@ structs! {
 
     /// Member `u.efi_info.cfg` of [`XenpfFirmwareInfo`].
     pub struct XenpfFirmwareInfoCfg {
-        /// EFI_CONFIGURATION_TABLE.
+        /// `EFI_CONFIGURATION_TABLE`.
         addr: u64,
         nent: u32,
         _pad0: [u8; 4],
@@ -397,8 +399,9 @@ structs! {
     }
 }
 
-/// Get idle times (nanoseconds since boot) for physical CPUs specified in the @cpumap_bitmap with range
-/// \[0..@cpumap_nr_cpus-1\].
+/// Get idle times (nanoseconds since boot) for physical CPUs specified in the `cpumap_bitmap` with range
+/// (0..`cpumap_nr_cpus`-1). The `idletime` array is indexed by CPU number; only entries with the
+/// corresponding `cpumap_bitmap` bit set are written to.
 pub const XENPF_GETIDLETIME: u32 = 53;
 
 structs! {
@@ -495,7 +498,7 @@ structs! {
     pub struct ProcessorPx {
         /// Megahertz.
         core_frequency: u64,
-        /// MilliWatts.
+        /// milliWatts.
         power: u64,
         /// Microseconds.
         transition_latency: u64,
@@ -681,9 +684,10 @@ pub const XENPF_GET_SYMBOL: u32 = 63;
 structs! {
     /// `struct xenpf_symdata`.
     pub struct XenpfSymdata {
-        /// IN: size of name buffer.
+        /// IN: size of name buffer OUT: strlen(name) of hypervisor symbol (may be larger than what's been
+        /// copied to guest).
         namelen: u32,
-        /// Larger than what's been copied to guest).
+        /// IN: Symbol to read OUT: Next available symbol. If same as IN then we reached the end.
         symnum: u32,
         name: GuestPtr<u8>,
         address: u64,
@@ -691,10 +695,10 @@ structs! {
         _pad0: [u8; 7],
     }
 
-    /// `struct xen_platform_op`.
+    /// `struct xen_platform_op`: What `HYPERVISOR_platform_op` takes: the command and its own argument in `u`.
     pub struct PlatformOp {
         cmd: u32,
-        /// XENPF_INTERFACE_VERSION.
+        /// Must be `XENPF_INTERFACE_VERSION`.
         interface_version: u32,
         u: Union<u64, 16>,
     }

@@ -8,37 +8,39 @@ use crate::GuestPtr;
 use crate::event_channel::EvtchnPort;
 use crate::xen::Domid;
 
-/// Voluntarily yield the CPU. @.
+/// Voluntarily yield the CPU.
 pub const SCHEDOP_YIELD: u32 = 0;
-/// Block execution of this VCPU until an event is received for processing.
+/// Block execution of this VCPU until an event is received for processing. If called with event upcalls
+/// masked, this operation will atomically reenable event delivery and check for pending events before
+/// blocking the VCPU. This avoids a "wakeup waiting" race.
 pub const SCHEDOP_BLOCK: u32 = 1;
-/// Halt execution of this domain (all VCPUs) and notify the system controller. @.
+/// Halt execution of this domain (all VCPUs) and notify the system controller.
 pub const SCHEDOP_SHUTDOWN: u32 = 2;
 /// Poll a set of event-channel ports. Return when one or more are pending. An optional timeout may be
-/// specified. @.
+/// specified.
 pub const SCHEDOP_POLL: u32 = 3;
 /// Declare a shutdown for another domain. The main use of this function is in interpreting shutdown requests
 /// and reasons for fully-virtualized domains. A para-virtualized domain may use SCHEDOP_shutdown directly.
-/// @.
 pub const SCHEDOP_REMOTE_SHUTDOWN: u32 = 4;
 /// Latch a shutdown code, so that when the domain later shuts down it reports this code to the control
-/// tools. @.
+/// tools.
 pub const SCHEDOP_SHUTDOWN_CODE: u32 = 5;
-/// Setup, poke and destroy a domain watchdog timer. @arg == pointer to sched_watchdog_t structure. With id
-/// == 0, setup a domain watchdog timer to cause domain shutdown after timeout, returns watchdog id.
+/// Setup, poke and destroy a domain watchdog timer. With id == 0, setup a domain watchdog timer to cause
+/// domain shutdown after timeout, returns watchdog id. With id != 0 and timeout == 0, destroy domain
+/// watchdog timer. With id != 0 and timeout != 0, poke watchdog timer and set new timeout.
 pub const SCHEDOP_WATCHDOG: u32 = 6;
 /// Override the current vcpu affinity by pinning it to one physical cpu or undo this override restoring the
-/// previous affinity. @.
+/// previous affinity.
 pub const SCHEDOP_PIN_OVERRIDE: u32 = 7;
 
 structs! {
-    /// `struct sched_shutdown`.
+    /// `struct sched_shutdown`: Why the domain shuts down.
     pub struct SchedShutdown {
         /// Takes `SHUTDOWN_*` values.
         reason: u32,
     }
 
-    /// `struct sched_poll`.
+    /// `struct sched_poll`: Ports to wait for, and until when (absolute, ns of system time; 0: no limit).
     pub struct SchedPoll {
         ports: GuestPtr<EvtchnPort>,
         nr_ports: u32,

@@ -1,6 +1,7 @@
 //! `sysctl.h`: everything a toolstack asks of the whole machine.
 //!
-//! The argument is a [`Sysctl`] with a union of 128 bytes, as for `domctl`. The version must be [`XEN_SYSCTL_INTERFACE_VERSION`].
+//! The argument is a [`Sysctl`] with a union of 128 bytes, as for `domctl`. The version must be
+//! [`XEN_SYSCTL_INTERFACE_VERSION`].
 //!
 //! The numbers and short comments follow that header (MIT licence), whose longer comments are the reference.
 
@@ -18,11 +19,11 @@ structs! {
     pub struct SysctlReadconsole {
         /// IN: Non-zero -> clear after reading.
         clear: u8,
-        /// IN: Non-zero -> start index specified by @index field.
+        /// IN: Non-zero -> start index specified by `index` field.
         incremental: u8,
         pad0: u8,
         pad1: u8,
-        /// IN: Start index for consuming from ring buffer (if @incremental); OUT: End index after consuming
+        /// IN: Start index for consuming from ring buffer (if `incremental`); OUT: End index after consuming
         /// from ring buffer.
         index: u32,
         /// IN: Virtual address to write console data.
@@ -212,12 +213,13 @@ structs! {
         triggers: GuestPtr<u64>,
         /// Cx residencies.
         residencies: GuestPtr<u64>,
-        /// Entry nr in pc\[\].
+        /// Entry nr in `pc[]`.
         nr_pc: u32,
-        /// Entry nr in cc\[\].
+        /// Entry nr in `cc[]`.
         nr_cc: u32,
         /// These two arrays may (and generally will) have unused slots; slots not having a corresponding
-        /// hardware register will not be written by the hypervisor.
+        /// hardware register will not be written by the hypervisor. It is therefore up to the caller to put a
+        /// suitable sentinel into all slots before invoking the function.
         pc: GuestPtr<u64>,
         cc: GuestPtr<u64>,
     }
@@ -361,7 +363,7 @@ pub const GET_CPUFREQ_PARA: u32 = CPUFREQ_PARA | 0x01;
 pub const SET_CPUFREQ_GOV: u32 = CPUFREQ_PARA | 0x02;
 pub const SET_CPUFREQ_PARA: u32 = CPUFREQ_PARA | 0x03;
 pub const GET_CPUFREQ_AVGFREQ: u32 = CPUFREQ_PARA | 0x04;
-/// Set/reset scheduler power saving option.
+/// set/reset scheduler power saving option.
 pub const XEN_SYSCTL_PM_OP_SET_SCHED_OPT_SMT: u32 = 0x21;
 /// Cpuidle max C-state and max C-sub-state access command: Set cpuid to 0 for max C-state. Set cpuid to 1
 /// for max C-sub-state.
@@ -370,7 +372,7 @@ pub const XEN_SYSCTL_PM_OP_SET_MAX_CSTATE: u32 = 0x23;
 /// Set scheduler migration cost value.
 pub const XEN_SYSCTL_PM_OP_SET_VCPU_MIGRATION_DELAY: u32 = 0x24;
 pub const XEN_SYSCTL_PM_OP_GET_VCPU_MIGRATION_DELAY: u32 = 0x25;
-/// Enable/disable turbo mode when in dbs governor.
+/// enable/disable turbo mode when in dbs governor.
 pub const XEN_SYSCTL_PM_OP_ENABLE_TURBO: u32 = 0x26;
 pub const XEN_SYSCTL_PM_OP_DISABLE_TURBO: u32 = 0x27;
 pub const XEN_SYSCTL_CX_UNLIMITED: u32 = 0xffffffff;
@@ -420,7 +422,7 @@ pub const XEN_SYSCTL_LOCKPROF_RESET: u32 = 1;
 pub const XEN_SYSCTL_LOCKPROF_QUERY: u32 = 2;
 /// Global lock, idx meaningless.
 pub const LOCKPROF_TYPE_GLOBAL: u32 = 0;
-/// Per-domain lock, idx is domid.
+/// per-domain lock, idx is domid.
 pub const LOCKPROF_TYPE_PERDOM: u32 = 1;
 /// Number of types.
 pub const LOCKPROF_TYPE_N: u32 = 2;
@@ -460,7 +462,6 @@ structs! {
     }
 }
 
-/// Argument of `XEN_SYSCTL_cputopoinfo`.
 pub const XEN_INVALID_CORE_ID: u32 = 0xffffffff;
 pub const XEN_INVALID_SOCKET_ID: u32 = 0xffffffff;
 pub const XEN_INVALID_NODE_ID: u32 = 0xffffffff;
@@ -473,8 +474,8 @@ structs! {
         node: u32,
     }
 
-    /// `struct xen_sysctl_cputopoinfo`: IN: — a NULL 'cputopo' handle is a request for maximun 'num_cpus'. —
-    /// otherwise it's the number of entries in 'cputopo'.
+    /// `struct xen_sysctl_cputopoinfo`: IN: – a NULL `cputopo` handle is a request for maximun `num_cpus`. –
+    /// otherwise it's the number of entries in `cputopo`.
     pub struct SysctlCputopoinfo {
         num_cpus: u32,
         _pad0: [u8; 4],
@@ -482,7 +483,6 @@ structs! {
     }
 }
 
-/// Argument of `XEN_SYSCTL_numainfo`.
 pub const XEN_INVALID_MEM_SZ: u32 = 0xffffffff;
 pub const XEN_INVALID_NODE_DIST: u32 = 0xffffffff;
 
@@ -498,13 +498,12 @@ structs! {
         num_nodes: u32,
         _pad0: [u8; 4],
         meminfo: GuestPtr<SysctlMeminfo>,
-        /// Distance between nodes 'i' and 'j' is stored in index 'i*N plus j', where N is the number of nodes
-        /// that will be returned in 'num_nodes' (i.e. not 'num_nodes' provided by the caller).
+        /// Distance between nodes `i` and `j` is stored in index 'i*N plus j', where N is the number of nodes
+        /// that will be returned in `num_nodes` (i.e. not `num_nodes` provided by the caller).
         distance: GuestPtr<u32>,
     }
 }
 
-/// Argument of `XEN_SYSCTL_cpupool_op`.
 pub const XEN_SYSCTL_CPUPOOL_OP_CREATE: u32 = 1;
 pub const XEN_SYSCTL_CPUPOOL_OP_DESTROY: u32 = 2;
 pub const XEN_SYSCTL_CPUPOOL_OP_INFO: u32 = 3;
@@ -539,7 +538,7 @@ structs! {
     /// Member `sched_entries` of [`SysctlArinc653Schedule`]: The sched_entries array holds the actual schedule
     /// entries.
     pub struct SysctlArinc653ScheduleSchedEntries {
-        /// Dom_handle must match a domain's UUID.
+        /// `dom_handle` must match a domain's UUID.
         dom_handle: DomainHandle,
         /// If a domain has multiple VCPUs, vcpu_id specifies which one this schedule entry applies to. It
         /// should be set to 0 if there is only one VCPU for the domain.
@@ -553,9 +552,9 @@ structs! {
     /// `struct xen_sysctl_arinc653_schedule`: This structure is used to pass a new ARINC653 schedule from a
     /// privileged domain (ie dom0) to Xen.
     pub struct SysctlArinc653Schedule {
-        /// Major_frame holds the time for the new schedule's major frame in nanoseconds.
+        /// `major_frame` holds the time for the new schedule's major frame in nanoseconds.
         major_frame: u64,
-        /// Num_sched_entries holds how many of the entries in the sched_entries\[\] array are valid.
+        /// `num_sched_entries` holds how many of the entries in the `sched_entries[]` array are valid.
         num_sched_entries: u8,
         _pad0: [u8; 7],
         /// The sched_entries array holds the actual schedule entries.
@@ -670,19 +669,20 @@ union_accessors! {
     }
 }
 
-/// Argument of `XEN_SYSCTL_pcitopoinfo`.
 pub const XEN_INVALID_DEV: u32 = XEN_INVALID_NODE_ID - 1;
 
 structs! {
     /// `struct xen_sysctl_pcitopoinfo`.
     pub struct SysctlPcitopoinfo {
-        /// IN: Number of elements in 'devs' and 'nodes' arrays. OUT: Number of processed elements of those
+        /// IN: Number of elements in `devs` and `nodes` arrays. OUT: Number of processed elements of those
         /// arrays.
         num_devs: u32,
         _pad0: [u8; 4],
         /// IN: list of devices for which node IDs are requested.
         devs: GuestPtr<PhysdevPciDevice>,
-        /// OUT: node identifier for each device.
+        /// OUT: node identifier for each device. If information for a particular device is not available then
+        /// corresponding entry will be set to XEN_INVALID_NODE_ID. If device is not known to the hypervisor
+        /// then XEN_INVALID_DEV will be provided.
         nodes: GuestPtr<u32>,
     }
 }
@@ -732,7 +732,7 @@ pub const XEN_SYSCTL_PSR_CAT_L3_CDP: u32 = 1 << 0;
 pub const XEN_SYSCTL_PSR_MBA_LINEAR: u32 = 1 << 0;
 
 structs! {
-    /// `struct xen_sysctl_cpu_levelling_caps`: XEN_SYSCTL_get_cpu_levelling_caps (x86 specific).
+    /// `struct xen_sysctl_cpu_levelling_caps`: `XEN_SYSCTL_get_cpu_levelling_caps` (x86 specific).
     pub struct SysctlCpuLevellingCaps {
         caps: u32,
     }
@@ -758,11 +758,11 @@ pub const XEN_SYSCTL_CPU_LEVELCAP_L7S0_EAX: u32 = 1 << 7;
 pub const XEN_SYSCTL_CPU_LEVELCAP_L7S0_EBX: u32 = 1 << 8;
 
 structs! {
-    /// `struct xen_sysctl_cpu_featureset`: XEN_SYSCTL_get_cpu_featureset (x86 specific).
+    /// `struct xen_sysctl_cpu_featureset`: `XEN_SYSCTL_get_cpu_featureset` (x86 specific).
     pub struct SysctlCpuFeatureset {
         /// IN: Which featureset to query?
         index: u32,
-        /// IN/OUT: Number of entries in/written to 'features', or the maximum number of features if the guest
+        /// IN/OUT: Number of entries in/written to `features`, or the maximum number of features if the guest
         /// handle is NULL.
         nr_features: u32,
         /// OUT:
@@ -794,7 +794,8 @@ structs! {
 }
 
 /// Upload a payload to the hypervisor. The payload is verified against basic checks and if there are any
-/// issues the proper return code will be returned.
+/// issues the proper return code will be returned. The payload is not applied at this time – that is
+/// controlled by XEN_SYSCTL_LIVEPATCH_ACTION.
 pub const XEN_SYSCTL_LIVEPATCH_UPLOAD: u32 = 0;
 
 structs! {
@@ -869,7 +870,9 @@ structs! {
     }
 }
 
-/// Perform an operation on the payload structure referenced by the 'name' field.
+/// Perform an operation on the payload structure referenced by the `name` field. The operation request is
+/// asynchronous and the status should be retrieved by using either XEN_SYSCTL_LIVEPATCH_GET or
+/// XEN_SYSCTL_LIVEPATCH_LIST hypercall.
 pub const XEN_SYSCTL_LIVEPATCH_ACTION: u32 = 3;
 
 structs! {
@@ -879,11 +882,11 @@ structs! {
         name: LivepatchName,
         /// IN: LIVEPATCH_ACTION_*.
         cmd: u32,
-        /// IN: If zero then uses.
+        /// IN: If zero then uses hypervisor default. Or upper bound of time (ns) for operation to take.
         timeout: u32,
-        /// IN: action flags.
+        /// IN: action flags. Provide additional parameters for an action.
         flags: u32,
-        /// For an action.
+        /// IN: Always zero.
         pad: u32,
     }
 }
@@ -917,13 +920,13 @@ union_accessors! {
 }
 
 structs! {
-    /// `struct xen_sysctl_cpu_policy`: XEN_SYSCTL_get_cpu_policy (x86 specific).
+    /// `struct xen_sysctl_cpu_policy`: `XEN_SYSCTL_get_cpu_policy` (x86 specific).
     pub struct SysctlCpuPolicy {
         /// IN: Which policy to query?
         index: u32,
-        /// IN/OUT: Number of leaves in/written to 'leaves', or the max number if 'leaves' is NULL.
+        /// IN/OUT: Number of leaves in/written to `leaves`, or the max number if `leaves` is NULL.
         nr_leaves: u32,
-        /// IN/OUT: Number of MSRs in/written to 'msrs', or the max number of if 'msrs' is NULL.
+        /// IN/OUT: Number of MSRs in/written to `msrs`, or the max number of if `msrs` is NULL.
         nr_msrs: u32,
         /// Must be zero.
         _rsvd: u32,
@@ -940,10 +943,11 @@ pub const XEN_SYSCTL_CPU_POLICY_PV_DEFAULT: u32 = 4;
 pub const XEN_SYSCTL_CPU_POLICY_HVM_DEFAULT: u32 = 5;
 
 structs! {
-    /// `struct xen_sysctl`.
+    /// `struct xen_sysctl`: What `HYPERVISOR_sysctl` takes: the command and its own argument in `u`.
     pub struct Sysctl {
+        /// `XEN_SYSCTL_*`.
         cmd: u32,
-        /// Argument of `XEN_SYSCTL_INTERFACE_VERSION`.
+        /// Must be `XEN_SYSCTL_INTERFACE_VERSION`.
         interface_version: u32,
         u: Union<u64, 16>,
     }
@@ -980,6 +984,7 @@ union_accessors! {
     }
 }
 
+// Commands.
 pub const XEN_SYSCTL_READCONSOLE: u32 = 1;
 pub const XEN_SYSCTL_TBUF_OP: u32 = 2;
 pub const XEN_SYSCTL_PHYSINFO: u32 = 3;

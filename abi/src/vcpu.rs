@@ -13,17 +13,15 @@ pub const VCPUOP_INITIALISE: u32 = 0;
 /// Bring up a VCPU. This makes the VCPU runnable. This operation will fail if the VCPU has not been
 /// initialised (VCPUOP_initialise).
 pub const VCPUOP_UP: u32 = 1;
-/// Bring down a VCPU (i.e., make it non-runnable). There are a few caveats that callers should observe: 1.
-/// This operation may return, and VCPU_is_up may return false, before the VCPU stops running (i.e., the
-/// command is asynchronous).
+/// Bring down a VCPU (i.e., make it non-runnable). There are a few caveats that callers should observe.
 pub const VCPUOP_DOWN: u32 = 2;
 /// Returns 1 if the given VCPU is up.
 pub const VCPUOP_IS_UP: u32 = 3;
-/// Return information about the state and running time of a VCPU. @extra_.
+/// Return information about the state and running time of a VCPU.
 pub const VCPUOP_GET_RUNSTATE_INFO: u32 = 4;
 
 structs! {
-    /// `struct vcpu_runstate_info`.
+    /// `struct vcpu_runstate_info`: What a vCPU does now and how long it did what, in ns.
     pub struct VcpuRunstateInfo {
         /// VCPU's current state (RUNSTATE_*).
         state: i32,
@@ -46,7 +44,8 @@ pub const RUNSTATE_RUNNABLE: u32 = 1;
 /// VCPU is blocked (a.k.a. idle). It is therefore not runnable.
 pub const RUNSTATE_BLOCKED: u32 = 2;
 /// VCPU is not runnable, but it is not blocked. This is a 'catch all' state for things like hotplug and
-/// pauses by the system administrator (or for critical sections in the hypervisor).
+/// pauses by the system administrator (or for critical sections in the hypervisor). RUNSTATE_blocked
+/// dominates this state (it is the preferred state).
 pub const RUNSTATE_OFFLINE: u32 = 3;
 /// Register a shared memory area from which the guest may obtain its own runstate information without
 /// needing to execute a hypercall.
@@ -96,7 +95,8 @@ structs! {
 
 pub const VCPU_SSHOTTMR_FUTURE: u32 = 1 << 0;
 /// Register a memory location in the guest address space for the vcpu_info structure. This allows the guest
-/// to place the vcpu_info structure in a convenient place, such as in a per-cpu data area.
+/// to place the vcpu_info structure in a convenient place, such as in a per-cpu data area. The pointer need
+/// not be page aligned, but the structure must not cross a page boundary.
 pub const VCPUOP_REGISTER_VCPU_INFO: u32 = 10;
 
 structs! {
@@ -111,10 +111,11 @@ structs! {
     }
 }
 
-/// Send an NMI to the specified VCPU. @extra_.
+/// Send an NMI to the specified VCPU.
 pub const VCPUOP_SEND_NMI: u32 = 11;
 /// Get the physical ID information for a pinned vcpu's underlying physical processor. The physical ID
-/// informmation is architecture-specific. On x86: id\[31:0\]=apic_id, id\[63:32\]=acpi_id.
+/// information is architecture-specific. On x86: `id[31:0]`=apic_id, `id[63:32]`=acpi_id. This command
+/// returns -EINVAL if it is not a valid operation for this VCPU.
 pub const VCPUOP_GET_PHYSID: u32 = 12;
 
 structs! {
@@ -124,7 +125,9 @@ structs! {
     }
 }
 
-/// Register a memory location to get a secondary copy of the vcpu time parameters.
+/// Register a memory location to get a secondary copy of the vcpu time parameters. The master copy still
+/// exists as part of the vcpu shared memory area, and this secondary copy is updated whenever the master
+/// copy is updated (and using the same versioning scheme for synchronisation).
 pub const VCPUOP_REGISTER_VCPU_TIME_MEMORY_AREA: u32 = 13;
 
 structs! {

@@ -54,7 +54,7 @@ pub const XENVER_BUILD_ID: u32 = 10;
 structs! {
     /// `struct xen_build_id`.
     pub struct BuildId {
-        /// IN: size of buf\[\].
+        /// IN: size of `buf[]`.
         len: u32,
         buf: [u8; 0],
     }

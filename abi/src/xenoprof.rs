@@ -45,7 +45,7 @@ pub const XENOPROF_ESCAPE_CODE: u64 = 0xffffffffffffffff;
 pub const XENOPROF_TRACE_BEGIN: u32 = 1;
 
 structs! {
-    /// `struct xenoprof_buf`: Xenoprof buffer shared between Xen and domain — 1 per VCPU.
+    /// `struct xenoprof_buf`: Xenoprof buffer shared between Xen and domain – 1 per VCPU.
     pub struct XenoprofBuf {
         event_head: u32,
         event_tail: u32,

@@ -57,21 +57,21 @@ structs! {
 
     /// `struct xen_flask_boolean`.
     pub struct FlaskBoolean {
-        /// IN/OUT: numeric identifier for boolean \[GET/SET\] If -1, name will be used and bool_id will be
-        /// filled in.
+        /// IN/OUT: numeric identifier for boolean (GET/SET) If -1, name will be used and bool_id will be filled
+        /// in.
         bool_id: u32,
-        /// OUT: current enforcing value of boolean \[GET/SET\].
+        /// OUT: current enforcing value of boolean (GET/SET).
         enforcing: u8,
-        /// OUT: pending value of boolean \[GET/SET\].
+        /// OUT: pending value of boolean (GET/SET).
         pending: u8,
-        /// IN: new value of boolean \[SET\].
+        /// IN: new value of boolean (SET).
         new_value: u8,
-        /// IN: commit new value instead of only setting pending \[SET\].
+        /// IN: commit new value instead of only setting pending (SET).
         commit: u8,
-        /// IN: size of boolean name buffer \[GET/SET\] OUT: actual size of name \[GET only\].
+        /// IN: size of boolean name buffer (GET/SET) OUT: actual size of name (GET only).
         size: u32,
         _pad0: [u8; 4],
-        /// IN: if bool_id is -1, used to find boolean \[GET/SET\] OUT: textual name of boolean \[GET only\].
+        /// IN: if bool_id is -1, used to find boolean (GET/SET) OUT: textual name of boolean (GET only).
         name: GuestPtr<u8>,
     }
 
@@ -129,7 +129,7 @@ structs! {
     /// `struct xen_flask_op`.
     pub struct FlaskOp {
         cmd: u32,
-        /// Argument of `XEN_FLASK_INTERFACE_VERSION`.
+        /// Must be `XEN_FLASK_INTERFACE_VERSION`.
         interface_version: u32,
         u: Union<u64, 4>,
     }

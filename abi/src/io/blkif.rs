@@ -1,7 +1,7 @@
 //! `io/blkif.h`: block devices.
 //!
-//! A request is up to eleven segments of one page, or, with `BLKIF_OP_indirect`, pages of segment descriptors. Sectors are 512 bytes
-//! on the wire, whatever the device has.
+//! A request is up to eleven segments of one page, or, with `BLKIF_OP_indirect`, pages of segment
+//! descriptors. Sectors are 512 bytes on the wire, whatever the device has.
 //!
 //! The numbers and short comments follow that header (MIT licence), whose longer comments are the reference.
 
@@ -16,7 +16,8 @@ pub const SLOT_SIZE: usize = size_of::<BlkifRequest>();
 pub const BLKIF_OP_READ: u8 = 0;
 pub const BLKIF_OP_WRITE: u8 = 1;
 /// All writes issued prior to a request with the BLKIF_OP_WRITE_BARRIER operation code ("barrier request")
-/// must be completed prior to the execution of the barrier request.
+/// must be completed prior to the execution of the barrier request. All writes issued after the barrier
+/// request must not execute until after the completion of the barrier request.
 pub const BLKIF_OP_WRITE_BARRIER: u8 = 2;
 /// Commit any uncommitted contents of the backing device's volatile cache to stable storage.
 pub const BLKIF_OP_FLUSH_DISKCACHE: u8 = 3;
@@ -26,10 +27,11 @@ pub const BLKIF_OP_RESERVED_1: u8 = 4;
 /// Indicate to the backend device that a region of storage is no longer in use, and may be discarded at any
 /// time without impact to the client.
 pub const BLKIF_OP_DISCARD: u8 = 5;
-/// Recognized if "feature-max-indirect-segments" in present in the backend xenbus info. The "feature-max-
-/// indirect-segments" node contains the maximum number of segments allowed by the backend per request.
+/// Recognized if "feature-max-indirect-segments" in present in the backend xenbus info. The
+/// "feature-max-indirect-segments" node contains the maximum number of segments allowed by the backend per
+/// request.
 pub const BLKIF_OP_INDIRECT: u8 = 6;
-/// Maximum scatter/gather segments per request. This is carefully chosen so that sizeof(blkif_ring_t) &lt;=
+/// Maximum scatter/gather segments per request. This is carefully chosen so that sizeof(blkif_ring_t) <=
 /// PAGE_SIZE.
 pub const BLKIF_MAX_SEGMENTS_PER_REQUEST: u8 = 11;
 /// Maximum number of indirect pages to use per request.
@@ -40,9 +42,7 @@ structs! {
     pub struct BlkifRequestSegment {
         /// Reference to I/O buffer frame.
         gref: GrantRef,
-        /// @last_sect: last sector in frame to transfer (inclusive).
         first_sect: u8,
-        /// @last_sect: last sector in frame to transfer (inclusive).
         last_sect: u8,
         _pad0: [u8; 2],
     }
@@ -64,11 +64,11 @@ structs! {
     }
 
     /// `struct blkif_request_discard`: Cast to this structure when blkif_request.operation == BLKIF_OP_DISCARD
-    /// sizeof(struct blkif_request_discard) &lt;= sizeof(struct blkif_request).
+    /// sizeof(struct blkif_request_discard) <= sizeof(struct blkif_request).
     pub struct BlkifRequestDiscard {
-        /// BLKIF_OP_DISCARD.
+        /// `BLKIF_OP_DISCARD`.
         operation: u8,
-        /// BLKIF_DISCARD_SECURE or zero.
+        /// `BLKIF_DISCARD_SECURE` or zero.
         flag: u8,
         /// Same as for read/write requests.
         handle: u16,
@@ -88,7 +88,7 @@ pub const BLKIF_DISCARD_SECURE: u32 = 1 << 0;
 structs! {
     /// `struct blkif_request_indirect`.
     pub struct BlkifRequestIndirect {
-        /// BLKIF_OP_INDIRECT.
+        /// `BLKIF_OP_INDIRECT`.
         operation: u8,
         /// BLKIF_OP_{READ/WRITE}.
         indirect_op: u8,

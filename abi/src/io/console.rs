@@ -7,7 +7,7 @@
 #![expect(missing_docs, reason = "fields and numbers answer to the public header named above")]
 
 structs! {
-    /// `struct xencons_interface`.
+    /// `struct xencons_interface`: The page a domain shares with its console: two byte rings.
     pub struct XenconsInterface {
         in_: [u8; 1024],
         out: [u8; 2048],

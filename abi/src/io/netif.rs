@@ -1,6 +1,7 @@
 //! `io/netif.h`: network devices.
 //!
-//! Two rings, seen from the guest: transmit and receive. A packet may take several slots (`more_data`) and extra-info slots in between.
+//! Two rings, seen from the guest: transmit and receive. A packet may take several slots (`more_data`) and
+//! extra-info slots in between.
 //!
 //! The numbers and short comments follow that header (MIT licence), whose longer comments are the reference.
 
@@ -17,7 +18,8 @@ pub const RX_SLOT_SIZE: usize = size_of::<NetifRxResponse>();
 pub const CTRL_SLOT_SIZE: usize = size_of::<NetifCtrlRequest>();
 
 /// Older implementation of Xen network frontend / backend has an implicit dependency on the MAX_SKB_FRAGS as
-/// the maximum number of ring slots a skb can use.
+/// the maximum number of ring slots a skb can use. Netfront / netback may not work as expected when frontend
+/// and backend have different MAX_SKB_FRAGS.
 pub const XEN_NETIF_NR_SLOTS_MIN: u32 = 18;
 pub const XEN_NETIF_CTRL_HASH_TYPE_IPV4: u32 = 1 << 0;
 pub const XEN_NETIF_CTRL_HASH_TYPE_IPV4_TCP: u32 = 1 << 1;
@@ -89,15 +91,15 @@ structs! {
     }
 }
 
-/// Never used — invalid.
+/// Never used – invalid.
 pub const XEN_NETIF_EXTRA_TYPE_NONE: u8 = 0;
-/// U.gso.
+/// u.gso.
 pub const XEN_NETIF_EXTRA_TYPE_GSO: u8 = 1;
-/// U.mcast.
+/// u.mcast.
 pub const XEN_NETIF_EXTRA_TYPE_MCAST_ADD: u8 = 2;
-/// U.mcast.
+/// u.mcast.
 pub const XEN_NETIF_EXTRA_TYPE_MCAST_DEL: u8 = 3;
-/// U.hash.
+/// u.hash.
 pub const XEN_NETIF_EXTRA_TYPE_HASH: u8 = 4;
 pub const XEN_NETIF_EXTRA_TYPE_MAX: u8 = 5;
 pub const XEN_NETIF_EXTRA_FLAG_MORE: u8 = 1 << 0;

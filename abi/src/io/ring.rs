@@ -1,15 +1,17 @@
 //! Request/response rings, `io/ring.h`: layout and index arithmetic.
 //!
-//! One page (or more) starts with a [`Sring`] header of 64 bytes; after it come slots, each large enough for a request
-//! or a response. A response goes into a slot whose request was consumed, so producers can never overrun one another:
+//! One page (or more) starts with a [`Sring`] header of 64 bytes; after it come slots, each large enough for
+//! a request or a response. A response goes into a slot whose request was consumed, so producers can never
+//! overrun one another:
 //!
 //! ```text
 //!   rsp_cons ≤ rsp_prod ≤ req_cons ≤ req_prod ≤ rsp_cons + slots
 //!   (front)    (shared)   (back)     (shared)
 //! ```
 //!
-//! Indices are free-running 32-bit counters; a slot is the index modulo the number of slots, a power of two. Everything here
-//! wraps. The other end can write any value into the shared header: check with the `*_overflow` functions before looping.
+//! Indices are free-running 32-bit counters; a slot is the index modulo the number of slots, a power of two.
+//! Everything here wraps. The other end can write any value into the shared header: check with the
+//! `*_overflow` functions before looping.
 //!
 //! **Notification.** A producer signals only if it steps over the index the consumer asked for (`req_event`, `rsp_event`): [`must_notify`].
 //! A consumer that is about to sleep sets that index to its next one, then looks once more.

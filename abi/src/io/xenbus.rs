@@ -1,7 +1,7 @@
 //! States of a split device, `io/xenbus.h`.
 //!
-//! Each end writes its own `state` key and watches the other's. The usual way up is `Initialising` → `InitWait` (back end) →
-//! `Initialised` (front end) → `Connected`; the way down is `Closing` → `Closed`.
+//! Each end writes its own `state` key and watches the other's. The usual way up is `Initialising` →
+//! `InitWait` (back end) → `Initialised` (front end) → `Connected`; the way down is `Closing` → `Closed`.
 
 /// `enum xenbus_state`, as the decimal text of a `state` key.
 #[repr(u32)]

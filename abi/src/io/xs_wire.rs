@@ -1,6 +1,7 @@
 //! `io/xs_wire.h`: messages to xenstore and the page they travel through.
 //!
-//! A message is an [`XsdSockmsg`] followed by `len` bytes. Requests go into `req`, replies and watch events come back in `rsp`.
+//! A message is an [`XsdSockmsg`] followed by `len` bytes. Requests go into `req`, replies and watch events
+//! come back in `rsp`.
 //!
 //! The numbers and short comments follow that header (MIT licence), whose longer comments are the reference.
 
@@ -26,7 +27,7 @@ pub const XS_ERROR: u32 = 16;
 pub const XS_IS_DOMAIN_INTRODUCED: u32 = 17;
 pub const XS_RESUME: u32 = 18;
 pub const XS_SET_TARGET: u32 = 19;
-/// XS_RESTRICT has been removed.
+/// `XS_RESTRICT` has been removed.
 pub const XS_RESET_WATCHES: u32 = 21;
 pub const XS_DIRECTORY_PART: u32 = 22;
 /// Number of valid types.
@@ -37,7 +38,7 @@ pub const XS_WRITE_CREATE: &str = "CREATE";
 pub const XS_WRITE_CREATE_EXCL: &str = "CREATE|EXCL";
 
 structs! {
-    /// `struct xsd_sockmsg`.
+    /// `struct xsd_sockmsg`: The header of every message.
     pub struct XsdSockmsg {
         /// Takes `XS_*` values.
         type_: u32,
@@ -56,7 +57,7 @@ pub const XS_WATCH_TOKEN: u32 = 1;
 pub const XENSTORE_RING_SIZE: usize = 1024;
 
 structs! {
-    /// `struct xenstore_domain_interface`.
+    /// `struct xenstore_domain_interface`: The page a domain shares with xenstore.
     pub struct XenstoreDomainInterface {
         /// Requests to xenstore daemon.
         req: [u8; 1024],

@@ -1,4 +1,5 @@
-//! `arch-x86/xen.h`: trap tables, vCPU contexts, the x86 parts of the shared page and of a domain's configuration.
+//! `arch-x86/xen.h`: trap tables, vCPU contexts, the x86 parts of the shared page and of a domain's
+//! configuration.
 //!
 //! The numbers and short comments follow that header (MIT licence), whose longer comments are the reference.
 
@@ -6,7 +7,9 @@
 
 use super::CpuUserRegs;
 
-/// A number of GDT entries are reserved by Xen.
+/// A number of GDT entries are reserved by Xen. These are not situated at the start of the GDT because some
+/// stupid OSes export hard-coded selector values in their ABI. These hard-coded values are always near the
+/// start of the GDT, so Xen places itself out of the way, at the far end of the GDT.
 pub const FIRST_RESERVED_GDT_PAGE: usize = 14;
 pub const FIRST_RESERVED_GDT_BYTE: usize = FIRST_RESERVED_GDT_PAGE * 4096;
 pub const FIRST_RESERVED_GDT_ENTRY: usize = FIRST_RESERVED_GDT_BYTE / 8;
@@ -14,7 +17,7 @@ pub const FIRST_RESERVED_GDT_ENTRY: usize = FIRST_RESERVED_GDT_BYTE / 8;
 pub const XEN_LEGACY_MAX_VCPUS: usize = 32;
 
 structs! {
-    /// `struct trap_info`.
+    /// `struct trap_info`: Where a PV guest handles one vector; an entry with a zero address ends the table.
     pub struct TrapInfo {
         /// Exception vector.
         vector: u8,
@@ -33,8 +36,7 @@ structs! {
         x: [u8; 512],
     }
 
-    /// `struct vcpu_guest_context`: The following is all CPU context. Note that the fpu_ctxt block is filled in by
-    /// FXSAVE if the CPU has feature FXSR; otherwise FSAVE is used.
+    /// `struct vcpu_guest_context`: The whole state of a PV vCPU, as the toolstack or `VCPUOP_initialise` sets it.
     pub struct VcpuGuestContext {
         /// FPU registers come first so they can be aligned for FXSAVE/FXRSTOR.
         fpu_ctxt: VcpuGuestContextFpuCtxt,
@@ -79,17 +81,16 @@ pub const VGCF_SYSCALL_DISABLES_EVENTS: u64 = 1 << 4;
 pub const VGCF_ONLINE: u64 = 1 << 5;
 
 structs! {
-    /// `struct arch_shared_info`.
+    /// `struct arch_shared_info`: The x86 part of the shared page: where the guest keeps its P2M, and NMI reasons.
     pub struct ArchSharedInfo {
         /// Number of valid entries in the p2m table(s) anchored at pfn_to_mfn_frame_list_list and/or p2m_vaddr.
         max_pfn: u64,
         /// Frame containing list of mfns containing list of mfns containing p2m. A value of 0 indicates it has
         /// not yet been set up, ~0 indicates it has been set to invalid e.g. due to the p2m being too large for
-        /// the 3-level p2m tree.
+        /// the 3-level p2m tree. In this case the linear mapper p2m list anchored at p2m_vaddr is to be used.
         pfn_to_mfn_frame_list_list: u64,
         nmi_reason: u64,
-        /// Following three fields are valid if p2m_cr3 contains a value different from 0. p2m_cr3 is the root
-        /// of the address space where p2m_vaddr is valid.
+        /// Following three fields are valid if p2m_cr3 contains a value different from.
         p2m_cr3: u64,
         /// Virtual address of the p2m list.
         p2m_vaddr: u64,
@@ -97,8 +98,7 @@ structs! {
         p2m_generation: u64,
     }
 
-    /// `struct xen_arch_domainconfig`: Struct xen_arch_domainconfig's ABI is covered by
-    /// XEN_DOMCTL_INTERFACE_VERSION.
+    /// `struct xen_arch_domainconfig`: The x86 part of a domain's configuration.
     pub struct ArchDomainconfig {
         emulation_flags: u32,
         misc_flags: u32,
@@ -135,8 +135,7 @@ pub const XEN_X86_MSR_RELAXED: u32 = 1 << 0;
 pub const XEN_X86_MISC_FLAGS_MAX: u32 = XEN_X86_MSR_RELAXED;
 
 structs! {
-    /// `struct xen_cpuid_leaf`: Representations of architectural CPUID and MSR information. Used as the serialised
-    /// version of Xen's internal representation.
+    /// `struct xen_cpuid_leaf`: One CPUID leaf of a policy.
     pub struct CpuidLeaf {
         leaf: u32,
         subleaf: u32,
@@ -150,7 +149,7 @@ structs! {
 pub const XEN_CPUID_NO_SUBLEAF: u32 = 0xffffffff;
 
 structs! {
-    /// `struct xen_msr_entry`.
+    /// `struct xen_msr_entry`: One MSR of a policy or of a vCPU.
     pub struct MsrEntry {
         idx: u32,
         /// Reserved MBZ.

@@ -1,12 +1,14 @@
 //! `arch-x86/xen-x86_64.h`: selectors, the hypervisor's hole, `iret`.
 //!
-//! The hole is `HYPERVISOR_VIRT_START..HYPERVISOR_VIRT_END`; the read-only machine-to-physical table is at its start. Guest kernel and guest
-//! user both run in ring 3, with the flat selectors of the reserved part of every GDT.
+//! The hole is `HYPERVISOR_VIRT_START..HYPERVISOR_VIRT_END`; the read-only machine-to-physical table is at
+//! its start. Guest kernel and guest user both run in ring 3, with the flat selectors of the reserved part of
+//! every GDT.
 //!
 //! The numbers and short comments follow that header (MIT licence), whose longer comments are the reference.
 
 #![expect(missing_docs, reason = "fields and numbers answer to the public header named above")]
 
+// Selectors of the flat segments in the reserved part of every GDT.
 /// GDT index 260.
 pub const FLAT_RING3_CS32: u16 = 0xe023;
 /// GDT index 262.
@@ -42,17 +44,16 @@ pub const HYPERVISOR_VIRT_END: u64 = 0xffff880000000000;
 pub const MACH2PHYS_VIRT_START: u64 = 0xffff800000000000;
 pub const MACH2PHYS_VIRT_END: u64 = 0xffff804000000000;
 pub const MACH2PHYS_NR_ENTRIES: u64 = (MACH2PHYS_VIRT_END - MACH2PHYS_VIRT_START) >> 3;
-/// Int HYPERVISOR_set_segment_base(unsigned int which, unsigned long base) @which == SEGBASE_* ; @base ==
-/// 64-bit base address Returns 0 on success.
+// Which base `set_segment_base` writes.
 pub const SEGBASE_FS: u32 = 0;
 pub const SEGBASE_GS_USER: u32 = 1;
 pub const SEGBASE_GS_KERNEL: u32 = 2;
-/// Set user %gs specified in base\[15:0\].
+/// Set user %gs specified in `base[15:0]`.
 pub const SEGBASE_GS_USER_SEL: u32 = 3;
 pub const VGCF_IN_SYSCALL: u64 = 1 << 8;
 
 structs! {
-    /// `struct iret_context`.
+    /// `struct iret_context`: What `HYPERVISOR_iret` finds on the guest's kernel stack.
     pub struct IretContext {
         /// Top of stack (%rsp at point of hypercall).
         rax: u64,
@@ -74,10 +75,10 @@ structs! {
         ss: u64,
     }
 
-    /// `struct arch_vcpu_info`.
+    /// `struct arch_vcpu_info`: The x86 part of [`VcpuInfo`](super::VcpuInfo): CR2 of the last page fault.
     pub struct ArchVcpuInfo {
         cr2: u64,
-        /// Sizeof(vcpu_info_t) == 64.
+        /// sizeof(vcpu_info_t) == 64.
         pad: u64,
     }
 }

@@ -1,7 +1,8 @@
 //! `xen.h`: what is common to all architectures.
 //!
-//! A PV guest sees machine frames (MFN) in its page tables and pseudo-physical frames (PFN) in its own bookkeeping; the P2M is the
-//! guest's, the M2P table the hypervisor's. Page tables change through `mmu_update`, pins and base pointers through `mmuext_op`.
+//! A PV guest sees machine frames (MFN) in its page tables and pseudo-physical frames (PFN) in its own
+//! bookkeeping; the P2M is the guest's, the M2P table the hypervisor's. Page tables change through
+//! `mmu_update`, pins and base pointers through `mmuext_op`.
 //!
 //! The numbers and short comments follow that header (MIT licence), whose longer comments are the reference.
 
@@ -11,6 +12,7 @@ use crate::{GuestPtr, Union};
 
 use super::{ArchSharedInfo, ArchVcpuInfo, Domid};
 
+// Virtual interrupts. "V": one per vCPU, stays there. "G": one per domain, starts on vCPU 0, can be moved.
 /// V. Timebase update, and/or requested timeout.
 pub const VIRQ_TIMER: u32 = 0;
 /// V. Request guest to dump debug info.
@@ -47,14 +49,17 @@ pub const VIRQ_ARCH_5: u32 = 21;
 pub const VIRQ_ARCH_6: u32 = 22;
 pub const VIRQ_ARCH_7: u32 = 23;
 pub const NR_VIRQS: u32 = 24;
+// Kinds of update: the two lowest bits of `MmuUpdate::ptr`.
 /// Checked '*ptr = val'. ptr is MA.
 pub const MMU_NORMAL_PT_UPDATE: u64 = 0;
 /// Ptr = MA of frame to modify entry for.
 pub const MMU_MACHPHYS_UPDATE: u64 = 1;
 /// Atomically: *ptr = val | (*ptr&(A|D)).
 pub const MMU_PT_UPDATE_PRESERVE_AD: u64 = 2;
-/// Checked '*ptr = val'. ptr is MA.
+/// Checked '*ptr = val'. ptr is MA. val never translated.
 pub const MMU_PT_UPDATE_NO_TRANSLATE: u64 = 3;
+// Commands of `mmuext_op`: pin and unpin tables, switch base pointers, flush, set the LDT, clear and copy
+// pages.
 pub const MMUEXT_PIN_L1_TABLE: u32 = 0;
 pub const MMUEXT_PIN_L2_TABLE: u32 = 1;
 pub const MMUEXT_PIN_L3_TABLE: u32 = 2;
@@ -77,8 +82,10 @@ pub const MMUEXT_MARK_SUPER: u32 = 19;
 pub const MMUEXT_UNMARK_SUPER: u32 = 20;
 
 structs! {
-    /// `struct mmuext_op`.
+    /// `struct mmuext_op`: One operation of `HYPERVISOR_mmuext_op`: `cmd` is `MMUEXT_*`; which arguments it uses
+    /// depends on that.
     pub struct MmuextOp {
+        /// `MMUEXT_*`.
         cmd: u32,
         _pad0: [u8; 4],
         arg1: Union<u64, 1>,
@@ -100,6 +107,8 @@ union_accessors! {
     }
 }
 
+// Flags of `update_va_mapping`: what to flush, and where. For several CPUs, the address of a bitmap is ORed
+// in.
 /// No flushing at all.
 pub const UVMF_NONE: u64 = 0;
 /// Flush entire TLB(s).
@@ -113,43 +122,44 @@ pub const UVMF_MULTI: u64 = 0 << 2;
 pub const UVMF_LOCAL: u64 = 0 << 2;
 /// Flush all TLBs.
 pub const UVMF_ALL: u64 = 1 << 2;
-/// @cmd: Command (see below) @count: Size of the buffer to read/write @buffer: Pointer in the guest memory.
+// Commands of `console_io`.
 pub const CONSOLEIO_WRITE: u32 = 0;
 pub const CONSOLEIO_READ: u32 = 1;
+// Commands of `vm_assist`, then the assists.
 /// Commands to HYPERVISOR_vm_assist().
 pub const VMASST_CMD_ENABLE: u32 = 0;
 pub const VMASST_CMD_DISABLE: u32 = 1;
-/// X86/32 guests: simulate full 4GB segment limits.
+/// x86/32 guests: simulate full 4GB segment limits.
 pub const VMASST_TYPE_4GB_SEGMENTS: u32 = 0;
-/// X86/32 guests: trap (vector 15) whenever above vmassist is used.
+/// x86/32 guests: trap (vector 15) whenever above vmassist is used.
 pub const VMASST_TYPE_4GB_SEGMENTS_NOTIFY: u32 = 1;
-/// X86 guests: support writes to bottom-level PTEs. NB1. Page-directory entries cannot be written. NB2.
+/// x86 guests: support writes to bottom-level PTEs. NB1. Page-directory entries cannot be written. NB2.
 /// Guest must continue to remove all writable mappings of PTEs.
 pub const VMASST_TYPE_WRITABLE_PAGETABLES: u32 = 2;
-/// X86/PAE guests: support PDPTs above 4GB.
+/// x86/PAE guests: support PDPTs above 4GB.
 pub const VMASST_TYPE_PAE_EXTENDED_CR3: u32 = 3;
-/// X86 guests: Sane behaviour for virtual iopl — virtual iopl updated from do_iret() hypercalls. — virtual
-/// iopl reported in bounce frames. — guest kernels assumed to be level 0 for the purpose of iopl checks.
+/// x86 guests: Sane behaviour for virtual iopl – virtual iopl updated from do_iret() hypercalls. – virtual
+/// iopl reported in bounce frames. – guest kernels assumed to be level 0 for the purpose of iopl checks.
 pub const VMASST_TYPE_ARCHITECTURAL_IOPL: u32 = 4;
 /// All guests: activate update indicator in vcpu_runstate_info Enable setting the XEN_RUNSTATE_UPDATE flag
 /// in guest memory mapped vcpu_runstate_info during updates of the runstate information.
 pub const VMASST_TYPE_RUNSTATE_UPDATE_FLAG: u32 = 5;
-/// X86/64 guests: strictly hide M2P from user mode.
+/// x86/64 guests: strictly hide M2P from user mode.
 pub const VMASST_TYPE_M2P_STRICT: u32 = 32;
 /// Domain ids >= DOMID_FIRST_RESERVED cannot be used for ordinary domains.
 pub const DOMID_FIRST_RESERVED: Domid = 0x7ff0;
-/// DOMID_SELF is used in certain contexts to refer to oneself.
+/// `DOMID_SELF` is used in certain contexts to refer to oneself.
 pub const DOMID_SELF: Domid = 0x7ff0;
-/// DOMID_IO is used to restrict page-table updates to mapping I/O memory. Although no Foreign Domain need be
-/// specified to map I/O pages, DOMID_IO is useful to ensure that no mappings to the OS's own heap are
+/// `DOMID_IO` is used to restrict page-table updates to mapping I/O memory. Although no Foreign Domain need
+/// be specified to map I/O pages, DOMID_IO is useful to ensure that no mappings to the OS's own heap are
 /// accidentally installed.
 pub const DOMID_IO: Domid = 0x7ff1;
-/// DOMID_XEN is used to allow privileged domains to map restricted parts of Xen's heap space (e.g., the
+/// `DOMID_XEN` is used to allow privileged domains to map restricted parts of Xen's heap space (e.g., the
 /// machine_to_phys table).
 pub const DOMID_XEN: Domid = 0x7ff2;
-/// DOMID_COW is used as the owner of sharable pages.
+/// `DOMID_COW` is used as the owner of sharable pages.
 pub const DOMID_COW: Domid = 0x7ff3;
-/// DOMID_INVALID is used to identify pages with unknown owner.
+/// `DOMID_INVALID` is used to identify pages with unknown owner.
 pub const DOMID_INVALID: Domid = 0x7ff4;
 /// Idle domain.
 pub const DOMID_IDLE: Domid = 0x7fff;
@@ -165,28 +175,31 @@ structs! {
         val: u64,
     }
 
-    /// `struct multicall_entry`.
+    /// `struct multicall_entry`: One call of a multicall: number and arguments in, result out.
     pub struct MulticallEntry {
+        /// Hypercall number.
         op: u64,
+        /// Result.
         result: u64,
+        /// Arguments.
         args: [u64; 6],
     }
 
-    /// `struct vcpu_time_info`.
+    /// `struct vcpu_time_info`: How to compute system time from the TSC. `version` is odd while the hypervisor
+    /// writes; read it before and after.
     pub struct VcpuTimeInfo {
-        /// Updates to the following values are preceded and followed by an increment of 'version'. The guest
-        /// can therefore detect updates by looking for changes to 'version'. If the least-significant bit of
-        /// the version number is set then an …
+        /// Odd while an update is going on.
         version: u32,
         pad0: u32,
         /// TSC at last update of time vals.
         tsc_timestamp: u64,
         /// Time, in nanosecs, since boot.
         system_time: u64,
-        /// Current system time: system_time plus ((((tsc — tsc_timestamp) &lt;&lt; tsc_shift) ·
-        /// tsc_to_system_mul) >> 32) CPU frequency (Hz): ((10^9 &lt;&lt; 32) / tsc_to_system_mul) >> tsc_shift.
+        /// 32-bit fraction: ns per (shifted) TSC tick.
         tsc_to_system_mul: u32,
+        /// Shift the TSC difference left by this (right if negative) before multiplying.
         tsc_shift: i8,
+        /// `XEN_PVCLOCK_*`.
         flags: u8,
         pad1: [u8; 2],
     }
@@ -196,9 +209,10 @@ pub const XEN_PVCLOCK_TSC_STABLE_BIT: u8 = 1 << 0;
 pub const XEN_PVCLOCK_GUEST_STOPPED: u8 = 1 << 1;
 
 structs! {
-    /// `struct vcpu_info`.
+    /// `struct vcpu_info`: What the hypervisor shares with a guest for each vCPU: pending events, their mask, the
+    /// clock.
     pub struct VcpuInfo {
-        /// 'evtchn_upcall_pending' is written non-zero by Xen to indicate a pending notification for a
+        /// `evtchn_upcall_pending` is written non-zero by Xen to indicate a pending notification for a
         /// particular VCPU. It is then cleared by the guest OS /before/ checking for pending work, thus
         /// avoiding a set-and-check race.
         evtchn_upcall_pending: u8,
@@ -209,12 +223,12 @@ structs! {
         time: VcpuTimeInfo,
     }
 
-    /// `struct shared_info`: Xen/kernel shared data -- pointer provided in start_info.
+    /// `struct shared_info`: The page a domain shares with the hypervisor: vCPUs, event bitmaps of the two-level
+    /// form, wall clock.
     pub struct SharedInfo {
         vcpu_info: [VcpuInfo; 32],
         /// A domain can create "event channels" on which it can send and receive asynchronous event
-        /// notifications. There are three classes of event that are delivered by this mechanism: 1. Bi-
-        /// directional inter- and intra-domain connections.
+        /// notifications. There are three classes of event that are delivered by this mechanism.
         evtchn_pending: [u64; 64],
         evtchn_mask: [u64; 64],
         /// Wallclock time: updated by control software or RTC emulation. Guests should base their
@@ -236,14 +250,13 @@ pub const SIF_INITDOMAIN: u32 = 1 << 1;
 pub const SIF_MULTIBOOT_MOD: u32 = 1 << 2;
 /// Is mod_start a PFN?
 pub const SIF_MOD_START_PFN: u32 = 1 << 3;
-/// Do Xen tools understand a virt. mapped.
+/// Do Xen tools understand a virt. mapped P->M making the 3 level tree obsolete?
 pub const SIF_VIRT_P2M_4TOOLS: u32 = 1 << 4;
 /// Reserve 1 byte for xen-pm options.
 pub const SIF_PM_MASK: u32 = 0xff << 8;
 
 structs! {
-    /// `struct xen_multiboot_mod_list`: A multiboot module is a package containing modules very similar to a
-    /// multiboot module array.
+    /// `struct xen_multiboot_mod_list`: One module where `SIF_MULTIBOOT_MOD` is set.
     pub struct MultibootModList {
         /// Address of first byte of the module.
         mod_start: u32,
@@ -282,9 +295,9 @@ structs! {
         /// LFB physical address, and size (in units of 64kB).
         lfb_base: u32,
         lfb_size: u32,
-        /// RGB mask offsets and sizes, as defined by VBE 1.2+.
+        /// RGB mask offsets and sizes, as defined by VBE.
         red_pos: u8,
-        /// RGB mask offsets and sizes, as defined by VBE 1.2+.
+        /// RGB mask offsets and sizes, as defined by VBE.
         red_size: u8,
         green_pos: u8,
         green_size: u8,
@@ -301,7 +314,7 @@ structs! {
         ext_lfb_base: u32,
     }
 
-    /// `struct dom0_vga_console_info`: The console structure in start_info.console.dom0.
+    /// `struct dom0_vga_console_info`: The screen as the boot loader left it.
     pub struct Dom0VgaConsoleInfo {
         /// DOM0_VGA_CONSOLE_???
         video_type: u8,
@@ -327,7 +340,7 @@ structs! {
         a: [u8; 16],
     }
 
-    /// `struct xenctl_bitmap`.
+    /// `struct xenctl_bitmap`: A bitmap in the caller's memory, for CPUs or nodes.
     pub struct XenctlBitmap {
         bitmap: GuestPtr<u8>,
         nr_bits: u32,

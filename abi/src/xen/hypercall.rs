@@ -1,7 +1,8 @@
 //! Hypercall numbers, `__HYPERVISOR_*` of `xen.h`.
 //!
-//! A PV guest passes the number in RAX and arguments in RDI, RSI, RDX, R10, R8; the result comes back in RAX. The entry of number `n`
-//! in the hypercall page is at `n * 32`. The hypervisor may clobber the argument registers, RCX and R11.
+//! A PV guest passes the number in RAX and arguments in RDI, RSI, RDX, R10, R8; the result comes back in RAX.
+//! The entry of number `n` in the hypercall page is at `n * 32`. The hypervisor may clobber the argument
+//! registers, RCX and R11.
 
 /// Registers trap handlers.
 pub const SET_TRAP_TABLE: u64 = 0;
