@@ -14,7 +14,7 @@
 //! 4. **C unions** are a [`Union`]: aligned storage that is read and written as one of its members by value.
 //! 5. **Pointers are allegations.** A guest handle is a [`GuestPtr`], a number that remembers what it claims to point at.
 //!
-//! The layouts and values are compared with the C headers by `tests/layout.rs`.
+//! The layouts and values are compared with the C headers by `tests/layout`.
 //!
 //! Flag sets that code tests a lot also exist as `bitflags` types in [`flags`]; structures keep plain
 //! integers, use `from_bits_retain` to convert.
