@@ -33,6 +33,7 @@
 //! | [`start`] | the way up, `start_info`, command line, module |
 //! | [`console`] | `print!`, `println!`, input |
 //! | [`memory`] | pages, shared pages, mapping frames of other domains |
+//! | [`grant`] | granting frames and mapping granted ones |
 //! | [`traps`] | exception handlers |
 //! | [`events`] | event channels |
 //! | [`executor`] | tasks |
@@ -44,6 +45,10 @@
 //! | [`arch`] | entry code, traps, page tables: all unsafe code |
 #![no_std]
 #![deny(unsafe_code)]
+#![cfg_attr(
+    not(target_os = "none"),
+    allow(dead_code, reason = "a host has no traps, events and page tables")
+)]
 
 extern crate alloc;
 #[cfg(test)]
@@ -54,6 +59,7 @@ pub mod arch;
 pub mod console;
 pub mod events;
 pub mod executor;
+pub mod grant;
 pub mod hypercall;
 mod logger;
 pub mod memory;

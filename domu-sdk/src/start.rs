@@ -4,9 +4,18 @@
 //! and logger. Then the function under `#[domu_sdk::main]` runs, and what it returns ends the domain ([`Outcome`]).
 
 use crate::{
-    arch, console, events, executor, logger, memory, println, shutdown, shutdown::Reason, time, traps,
+    arch, console, executor,
+    hypercall::event_channel,
+    println,
+    shutdown::{self, Reason},
+    types::DomId,
 };
-use abi::xen::{SIF_INITDOMAIN, SIF_PRIVILEGED, StartInfo};
+#[cfg(target_os = "none")]
+use crate::{events, logger, memory, time, traps};
+use abi::{
+    event_channel::EVTCHNSTAT_UNBOUND,
+    xen::{SIF_INITDOMAIN, SIF_PRIVILEGED, StartInfo},
+};
 use core::fmt::Debug;
 
 /// What the loader told about the domain (`struct start_info`); a copy made at the start.
@@ -38,6 +47,20 @@ fn parameter_in<'a>(line: &'a str, name: &str) -> Option<&'a str> {
 /// The module (initial RAM disk) that came with the kernel.
 pub fn module() -> Option<&'static [u8]> {
     arch::module_bytes()
+}
+
+/// This domain's number. `None` if it cannot be found out.
+///
+/// There is no call for that. A port made for "myself" shows it: the hypervisor names the domain that may bind it.
+pub fn domain_id() -> Option<DomId> {
+    static ID: spin::Once<Option<DomId>> = spin::Once::new();
+    *ID.call_once(|| {
+        let port = event_channel::alloc_unbound(DomId::SELF, DomId::SELF).ok()?;
+        let status = event_channel::status(DomId::SELF, port);
+        let _ = event_channel::close(port);
+        let status = status.ok().filter(|status| status.status == EVTCHNSTAT_UNBOUND)?;
+        Some(DomId(status.as_unbound().dom))
+    })
 }
 
 /// Whether this is the first domain, the one that controls the machine.

@@ -5,17 +5,17 @@
 //! grants) is not here but behind types that own what they change, in [`crate::memory`] and [`crate::grant`].
 
 pub mod console_io;
-//pub mod domctl;
+pub mod domctl;
 pub mod event_channel;
-//pub mod grant;
-//pub mod hvm;
-//pub mod memory;
-//pub mod mmu;
-//pub mod multicall;
-//pub mod physdev;
-//pub mod platform;
+pub mod grant;
+pub mod hvm;
+pub mod memory;
+pub mod mmu;
+pub mod multicall;
+pub mod physdev;
+pub mod platform;
 pub mod sched;
-//pub mod sysctl;
+pub mod sysctl;
 pub mod timer;
 pub mod vcpu;
 pub mod version;

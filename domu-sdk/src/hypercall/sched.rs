@@ -25,7 +25,7 @@ pub fn poll(ports: &[u32], timeout: u64) -> Result {
     let argument = SchedPoll {
         ports: abi::GuestPtr::new(input(ports)),
         nr_ports: ports.len() as u32,
-        timeout: timeout as _,
+        timeout,
         ..SchedPoll::default()
     };
     op(SCHED_OP, SCHEDOP_POLL, input(&argument)).map(|_| ())

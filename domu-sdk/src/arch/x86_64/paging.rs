@@ -56,11 +56,6 @@ pub fn pfn_to_machine(pfn: u64) -> u64 {
     p2m_slot(pfn).load(Ordering::Acquire)
 }
 
-/// Changes the machine frame of one of the domain's frames, after the hypervisor did.
-pub(crate) fn set_pfn_to_machine(pfn: u64, mfn: u64) {
-    p2m_slot(pfn).store(mfn, Ordering::Release);
-}
-
 fn p2m_slot(pfn: u64) -> &'static AtomicU64 {
     let info = image::start_info();
     assert!(pfn < info.nr_pages, "frame {pfn:#x} is not one of the domain's {:#x}", info.nr_pages);

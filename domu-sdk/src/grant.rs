@@ -1,0 +1,265 @@
+//! Grants: letting one other domain use a frame, and using a frame that another domain grants.
+//!
+//! # Granting
+//! A [`Grant`] is an entry of this domain's table: frame, other domain, read-only or not. It keeps the pages alive. The other
+//! side sees the reference and may map the frame for as long as the entry stands; the hypervisor marks the entry while it does.
+//! [`Grant::end`] takes the entry back unless it is in use. Dropping a grant that is still in use would hand memory to the heap
+//! that somebody else can write, so such a grant, its reference and its pages are kept for ever instead, and [`leaked`] counts
+//! them.
+//!
+//! # Mapping
+//! A [`GrantMapping`] has granted frames of another domain at consecutive addresses. Dropping it unmaps them.
+
+use crate::{
+    hypercall::grant::{self as call, GrantError, GrantResult},
+    memory::{SharedMem, SharedPages, windows::Window},
+    sync::MaskedMutex,
+    types::{DomId, GrantRef},
+};
+use abi::{
+    errno::Errno,
+    grant_table::{
+        GNTMAP_HOST_MAP, GNTMAP_READONLY, GNTST_GENERAL_ERROR, GNTST_OKAY, GNTTAB_NR_RESERVED_ENTRIES,
+        GTF_PERMIT_ACCESS, GTF_READING, GTF_READONLY, GTF_WRITING, GnttabMapGrantRef, GnttabUnmapGrantRef,
+        GrantEntryV1,
+    },
+};
+use alloc::{sync::Arc, vec, vec::Vec};
+use core::{
+    mem::offset_of,
+    ops::Deref,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+/// Frames of the table at most; each holds 512 entries.
+const MAX_FRAMES: u32 = 32;
+const ENTRY: usize = size_of::<GrantEntryV1>();
+const ENTRIES_PER_FRAME: u32 = (4096 / ENTRY) as u32;
+
+/// What the other domain may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Read only.
+    Read,
+    /// Read and write.
+    ReadWrite,
+}
+
+/// The domain's own table, mapped.
+struct Table {
+    window: Window,
+    memory: SharedMem,
+    frames: u32,
+    free: Vec<u32>,
+}
+
+static TABLE: MaskedMutex<Option<Table>> = MaskedMutex::new(None);
+static LEAKED: AtomicUsize = AtomicUsize::new(0);
+
+impl Table {
+    fn setup() -> GrantResult<Self> {
+        let (_, max) = call::query_size()?;
+        let window = Window::reserve(max.clamp(1, MAX_FRAMES) as usize)?;
+        let memory = window.memory();
+        let mut table = Self { window, memory, frames: 0, free: Vec::new() };
+        table.grow(1)?;
+        Ok(table)
+    }
+
+    /// Sets the table up with `frames` frames.
+    fn grow(&mut self, frames: u32) -> GrantResult {
+        let mut list = vec![0; frames as usize];
+        call::setup_table(&mut list)?;
+        self.window.map(&list, abi::xen::DOMID_SELF, true).map_err(|error| GrantError::Call(error.errno))?;
+        let first = (self.frames * ENTRIES_PER_FRAME).max(GNTTAB_NR_RESERVED_ENTRIES);
+        self.free.extend((first..frames * ENTRIES_PER_FRAME).rev());
+        self.frames = frames;
+        Ok(())
+    }
+
+    fn take(&mut self) -> GrantResult<u32> {
+        if self.free.is_empty() {
+            if self.frames as usize >= self.window.pages() {
+                return Err(Errno::ENOSPC.into());
+            }
+            self.grow(self.frames + 1)?;
+        }
+        self.free.pop().ok_or(GrantError::Call(Errno::ENOSPC))
+    }
+
+    /// Writes an entry; the flags last, since they make it valid.
+    fn permit(&self, reference: u32, domain: u16, frame: u32, flags: u16) {
+        let at = reference as usize * ENTRY;
+        self.memory.store_u32(at + offset_of!(GrantEntryV1, frame), frame);
+        self.memory.store_u16(at + offset_of!(GrantEntryV1, domid), domain);
+        self.memory.store_u16(at + offset_of!(GrantEntryV1, flags), flags);
+    }
+
+    /// Takes an entry back; `false` if it is in use.
+    fn revoke(&mut self, reference: u32) -> bool {
+        let at = reference as usize * ENTRY + offset_of!(GrantEntryV1, flags);
+        let mut flags = self.memory.load_u16(at);
+        loop {
+            if flags & (GTF_READING | GTF_WRITING) != 0 {
+                return false;
+            }
+            match self.memory.compare_exchange_u16(at, flags, 0) {
+                Ok(_) => break,
+                Err(seen) => flags = seen,
+            }
+        }
+        self.free.push(reference);
+        true
+    }
+}
+
+fn with_table<T>(action: impl FnOnce(&mut Table) -> GrantResult<T>) -> GrantResult<T> {
+    let mut table = TABLE.lock();
+    if table.is_none() {
+        *table = Some(Table::setup()?);
+    }
+    match table.as_mut() {
+        Some(table) => action(table),
+        None => Err(Errno::ENODEV.into()),
+    }
+}
+
+/// Grants that were dropped while the other side still used them.
+pub fn leaked() -> usize {
+    LEAKED.load(Ordering::Relaxed)
+}
+
+/// Permission for another domain to use one of this domain's frames.
+#[derive(Debug)]
+#[must_use = "dropping it ends the grant"]
+pub struct Grant {
+    reference: GrantRef,
+    /// `None` once the grant has ended.
+    pages: Option<Arc<SharedPages>>,
+}
+
+impl Grant {
+    /// Lets `domain` use frame `index` of `pages`. Panics if there is no such frame.
+    pub fn new(pages: &Arc<SharedPages>, index: usize, domain: DomId, access: Access) -> GrantResult<Self> {
+        // Version 1 of the table has 32 bits for the frame: 16 TiB of machine memory.
+        let frame = u32::try_from(pages.mfn(index).0).map_err(|_| Errno::EOVERFLOW)?;
+        let flags = match access {
+            Access::Read => GTF_PERMIT_ACCESS | GTF_READONLY,
+            Access::ReadWrite => GTF_PERMIT_ACCESS,
+        };
+        let reference = with_table(|table| {
+            let reference = table.take()?;
+            table.permit(reference, domain.0, frame, flags);
+            Ok(reference)
+        })?;
+        Ok(Self { reference: GrantRef(reference), pages: Some(pages.clone()) })
+    }
+
+    /// The number to tell the other domain.
+    pub fn reference(&self) -> GrantRef {
+        self.reference
+    }
+
+    /// Ends the grant, or gives it back if the other side still uses the frame.
+    pub fn end(mut self) -> Result<(), Self> {
+        if self.revoke() { Ok(()) } else { Err(self) }
+    }
+
+    fn revoke(&mut self) -> bool {
+        let revoked = with_table(|table| Ok(table.revoke(self.reference.0))).unwrap_or(false);
+        if revoked {
+            self.pages = None;
+        }
+        revoked
+    }
+}
+
+impl Drop for Grant {
+    fn drop(&mut self) {
+        if self.pages.is_some()
+            && !self.revoke()
+            && let Some(pages) = self.pages.take()
+        {
+            LEAKED.fetch_add(1, Ordering::Relaxed);
+            log::warn!("{} was dropped while in use; its pages are kept", self.reference);
+            core::mem::forget(pages);
+        }
+    }
+}
+
+/// Granted frames of another domain, mapped one after the other. Unmapped when dropped.
+#[derive(Debug)]
+pub struct GrantMapping {
+    window: Window,
+    memory: SharedMem,
+    handles: Vec<u32>,
+}
+
+impl GrantMapping {
+    /// Maps frames that `domain` grants to this one. If one of them is refused, none is mapped.
+    pub fn new(domain: DomId, references: &[GrantRef], access: Access) -> GrantResult<Self> {
+        let window = Window::reserve(references.len())?;
+        let flags = match access {
+            Access::Read => GNTMAP_HOST_MAP | GNTMAP_READONLY,
+            Access::ReadWrite => GNTMAP_HOST_MAP,
+        };
+        let mut requests: Vec<_> = references
+            .iter()
+            .enumerate()
+            .map(|(page, reference)| GnttabMapGrantRef {
+                host_addr: window.page_address(page),
+                flags,
+                ref_: reference.0,
+                dom: domain.0,
+                status: GNTST_GENERAL_ERROR,
+                ..Default::default()
+            })
+            .collect();
+        call::map(&mut requests)?;
+        let memory = window.memory();
+        let mut mapping = Self { window, memory, handles: Vec::with_capacity(requests.len()) };
+        let mut failed = None;
+        for (page, request) in requests.iter().enumerate() {
+            if request.status != GNTST_OKAY {
+                failed = failed.or(Some(request.status));
+            } else if failed.is_none() {
+                mapping.handles.push(request.handle);
+            } else {
+                mapping.unmap(page, request.handle);
+            }
+        }
+        // On an error, dropping the mapping unmaps what came before.
+        failed.map_or(Ok(mapping), |status| Err(GrantError::Status(status)))
+    }
+
+    /// Number of pages.
+    pub fn pages(&self) -> usize {
+        self.window.pages()
+    }
+
+    fn unmap(&self, page: usize, handle: u32) {
+        let mut argument =
+            [GnttabUnmapGrantRef { host_addr: self.window.page_address(page), handle, ..Default::default() }];
+        if let Err(errno) = call::unmap(&mut argument) {
+            log::error!("unmapping grant handle {handle} failed: {errno}");
+        } else if argument[0].status != GNTST_OKAY {
+            log::error!("unmapping grant handle {handle} failed: {}", GrantError::Status(argument[0].status));
+        }
+    }
+}
+
+impl Drop for GrantMapping {
+    fn drop(&mut self) {
+        for (page, handle) in self.handles.iter().enumerate() {
+            self.unmap(page, *handle);
+        }
+    }
+}
+
+impl Deref for GrantMapping {
+    type Target = SharedMem;
+
+    fn deref(&self) -> &SharedMem {
+        &self.memory
+    }
+}
