@@ -101,7 +101,8 @@ fn direct_address(pfn: u64) -> u64 {
 fn read_entry(table: u64, index: usize) -> Option<u64> {
     let pfn = machine_to_pfn(table)?;
     let from = DIRECT_FROM.load(Ordering::Acquire);
-    let base = if from == 0 || pfn < from { boot_address(pfn) } else { direct_address(pfn) };
+    let boot = from == 0 || (IMAGE_FIRST_PFN..from).contains(&pfn);
+    let base = if boot { boot_address(pfn) } else { direct_address(pfn) };
     let slot = core::ptr::with_exposed_provenance::<u64>((base + 8 * index as u64) as usize);
     // SAFETY: a page table of this domain is mapped: by the loader, or by the direct map.
     Some(unsafe { slot.read_volatile() })
@@ -164,6 +165,10 @@ fn unmap_slack(first: u64) -> Result<(), Errno> {
     {
         set_entry(boot_address(pfn), 0, 0)?;
         pfn += 1;
+    }
+    // The frames below the image are free as well; as a page table none may stay mapped writable here.
+    for pfn in 0..IMAGE_FIRST_PFN {
+        set_entry(boot_address(pfn), 0, 0)?;
     }
     set_entry(SCRATCH.address(), 0, UVMF_TLB_FLUSH)
 }
