@@ -13,9 +13,24 @@
 
 extern crate alloc;
 
+mod acpi;
+mod apic;
 mod boot;
 mod console;
 mod cpu;
+mod entry;
+mod exit;
+mod fixup;
+mod guest_copy;
 mod heap;
+mod hypervisor;
+mod interrupt;
 mod layout;
+mod memory;
 mod panic;
+mod platform;
+mod port;
+mod power;
+mod run;
+mod symbols;
+mod time;

@@ -45,7 +45,7 @@ pub struct BootInfo {
     pub protocol: &'static str,
     /// Name of the loader.
     pub loader: String,
-    /// Command line, without the image's name.
+    /// Command line as the loader gave it.
     pub command_line: String,
     /// Memory map in the loader's order.
     pub regions: Vec<Region>,
@@ -63,12 +63,18 @@ impl BootInfo {
     ///
     /// # Errors
     /// A text for the console when the loader or its structures are not understood.
+    #[inline(never)]
     pub fn read(magic: u32, info: u32) -> Result<BootInfo, &'static str> {
         match magic {
             MB1_MAGIC => Ok(read_multiboot1(u64::from(info))),
             MB2_MAGIC => read_multiboot2(u64::from(info)),
             _ => Err("the loader's magic number is not that of multiboot 1 or 2"),
         }
+    }
+
+    /// The command line without the image's name.
+    pub fn options(&self) -> &str {
+        arguments(&self.loader, &self.command_line)
     }
 }
 
@@ -96,10 +102,10 @@ fn string(address: u64) -> String {
 }
 
 /// The arguments in a loader's text: GRUB 2 passes these alone, other loaders put the file's name in front.
-fn arguments(loader: &str, text: &str) -> String {
+fn arguments<'t>(loader: &str, text: &'t str) -> &'t str {
     let text = text.trim();
     let rest = if loader.starts_with("GRUB 2") { text } else { text.split_once(' ').map_or("", |(_, rest)| rest) };
-    String::from(rest.trim_start())
+    rest.trim_start()
 }
 
 fn read_multiboot1(info: u64) -> BootInfo {
@@ -110,7 +116,7 @@ fn read_multiboot1(info: u64) -> BootInfo {
         boot.loader = string(u64::from(word(info + 64)));
     }
     if has(2) {
-        boot.command_line = arguments(&boot.loader, &string(u64::from(word(info + 16))));
+        boot.command_line = string(u64::from(word(info + 16)));
     }
     if has(3) {
         let first = u64::from(word(info + 24));
@@ -120,7 +126,7 @@ fn read_multiboot1(info: u64) -> BootInfo {
             boot.modules.push(Module {
                 start: u64::from(word(at)),
                 end: u64::from(word(at + 4)),
-                arguments: arguments(&boot.loader, &text),
+                arguments: String::from(arguments(&boot.loader, &text)),
             });
         }
     }
@@ -156,13 +162,13 @@ fn read_multiboot2(address: u64) -> Result<BootInfo, &'static str> {
         boot.loader = String::from(name);
     }
     if let Some(text) = info.command_line_tag().and_then(|tag| tag.cmdline().ok()) {
-        boot.command_line = arguments(&boot.loader, text);
+        boot.command_line = String::from(text);
     }
     for module in info.module_tags().take(MAX_MODULES) {
         boot.modules.push(Module {
             start: u64::from(module.start_address()),
             end: u64::from(module.end_address()),
-            arguments: arguments(&boot.loader, module.cmdline().unwrap_or("")),
+            arguments: String::from(arguments(&boot.loader, module.cmdline().unwrap_or(""))),
         });
     }
     if let Some(map) = info.memory_map_tag() {

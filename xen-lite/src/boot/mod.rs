@@ -1,35 +1,215 @@
 //! From the boot loader to the first domain.
+//!
+//! Order matters: heap, console, the loader's information, CPU, memory, descriptor tables, firmware tables, clock, interrupt
+//! controller, the core's [`Hypervisor`], the first domain. Each step logs what it found; a step that cannot do its work says
+//! what is missing and stops the machine.
 
+mod dom0;
 mod entry;
-mod info;
+pub mod info;
 
-use info::BootInfo;
+use alloc::boxed::Box;
+use alloc::string::String;
+use core::sync::atomic::Ordering;
 
-/// The stack of CPU 0.
+use xen_lite_core::addr::{CpuId, Mfn};
+use xen_lite_core::cmdline::{self, CommandLine};
+use xen_lite_core::frame::FrameTable;
+use xen_lite_core::hypervisor::Config;
+use xen_lite_core::sched::{Credit, Null, Policy, Scheduler};
+use xen_lite_core::{Hypervisor, domain::Domains};
+
+use crate::cpu::features::Features;
+use crate::cpu::{self, PerCpu, descriptors};
+use crate::memory::{Memory, PAGE};
+use crate::platform::{self, Machine};
+use crate::{acpi, apic, console, heap, hypervisor, memory, power, run, time};
+use info::{BootInfo, TYPE_RAM};
+
+/// The stack of CPU 0. Its lowest page is not mapped once the final page tables are loaded, so that an overflow is noticed.
 #[repr(C, align(4096))]
 pub struct Stack(core::cell::UnsafeCell<[u8; entry::STACK_SIZE]>);
 
 // SAFETY: S-05: a stack is only reached through the stack pointer of the CPU that it belongs to.
 unsafe impl Sync for Stack {}
 
+/// Virtual address of the page below the stack's usable part.
+pub fn stack_guard() -> u64 {
+    BOOT_STACK.0.get() as u64
+}
+
 static BOOT_STACK: Stack = Stack(core::cell::UnsafeCell::new([0; entry::STACK_SIZE]));
+
+/// Bytes of each exception stack.
+const EXCEPTION_STACK: usize = 8 << 10;
 
 /// First Rust code: called by the entry code in long mode, on the boot stack, with the loader's two registers.
 extern "C" fn start(magic: u32, info: u32) -> ! {
-    crate::heap::init();
-    crate::console::init();
-    log::info!("xen-lite version {}", env!("CARGO_PKG_VERSION"));
-    let boot = match BootInfo::read(magic, info) {
-        Ok(boot) => boot,
-        Err(text) => panic!("{text}"),
-    };
-    log::info!("Loader: {} ({})", boot.loader, boot.protocol);
-    log::info!("Command line: {}", boot.command_line);
+    console::init();
+    log::info!("xen-lite version {} (Xen 4.17 ABI)", env!("CARGO_PKG_VERSION"));
+    let boot = BootInfo::read(magic, info).unwrap_or_else(|text| refuse(text));
+    let line = cmdline::parse(&boot.command_line, &boot.loader);
+    apply_options(&line);
+    log_boot_info(&boot, &line);
+
+    let features = Features::detect().unwrap_or_else(|text| refuse(&text));
+    log_cpu(&features);
+    cpu::set_control_registers(&features);
+    let memory = memory::init(&boot).unwrap_or_else(|text| refuse(text));
+    log_memory(&memory);
+    let cpu = start_cpu(&features);
+
+    let machine = acpi::read(boot.rsdp).unwrap_or_else(|text| {
+        log::warn!("{text}: the machine cannot be turned off by software");
+        acpi::Machine::default()
+    });
+    log::info!("ACPI: {} CPUs, {} I/O APICs", machine.cpus.len(), machine.io_apics.len());
+    let source = time::init(machine.pm_timer).unwrap_or_else(|text| refuse(text));
+    log::info!("Detected {}.{:03} MHz processor (by {source})", time::khz() / 1000, time::khz() % 1000);
+    apic::init(&features).unwrap_or_else(|text| refuse(text));
+    log::info!("Local APIC {}: {}", apic::id(), if apic::is_x2apic() { "x2APIC" } else { "xAPIC" });
+
+    install(&boot, &line, &features, &memory);
+    route_serial(&machine, &line);
+    dom0::start(&boot, &line);
+    run::start(cpu)
+}
+
+/// Says why there is no going on, and stops.
+fn refuse(text: &str) -> ! {
+    log::error!("xen-lite cannot start: {text}");
+    power::crash()
+}
+
+fn apply_options(line: &CommandLine) {
+    let options = &line.options;
+    power::NOREBOOT.store(options.noreboot, Ordering::Relaxed);
+    let com1 = &options.com1;
+    console::init_port(com1.io_base, com1.baud.unwrap_or(115_200));
+}
+
+#[inline(never)]
+fn log_boot_info(boot: &BootInfo, line: &CommandLine) {
+    log::info!("Bootloader: {} ({})", boot.loader, boot.protocol);
+    log::info!("Command line: {}", boot.options());
+    for warning in &line.warnings {
+        log::warn!("{warning}");
+    }
+    for (index, module) in boot.modules.iter().enumerate() {
+        let kib = (module.end - module.start).div_ceil(1024);
+        log::info!("Module {index}: {:#x}-{:#x} ({kib} KiB) \"{}\"", module.start, module.end, module.arguments);
+    }
+    log::info!("Memory map:");
     for region in &boot.regions {
-        log::info!(" [{:016x}, {:016x}] {}", region.start, region.end, region.kind);
+        let kind = match region.kind {
+            TYPE_RAM => "RAM",
+            3 => "ACPI data",
+            4 => "ACPI NVS",
+            5 => "defective",
+            _ => "reserved",
+        };
+        log::info!(" [{:016x}, {:016x}] {kind}", region.start, region.end - 1);
     }
-    for module in &boot.modules {
-        log::info!("module {:x}-{:x} {}", module.start, module.end, module.arguments);
+}
+
+#[inline(never)]
+fn log_cpu(features: &Features) {
+    let (family, model, stepping) = features.signature;
+    log::info!("CPU: {} ({}, family {family:#x} model {model:#x} stepping {stepping})", features.model, features.vendor);
+    log::info!("CPU features: {}", features.names());
+}
+
+#[inline(never)]
+fn log_memory(memory: &Memory) {
+    let kib = memory.ram_frames * 4;
+    let kept = kib - memory.free.bytes() / 1024;
+    log::info!("System RAM: {} MiB ({kib} KiB), {kept} KiB of it for hypervisor and modules", kib >> 10);
+}
+
+/// Gives the first CPU its data, descriptor tables, exception stacks and system-call entry.
+#[inline(never)]
+fn start_cpu(features: &Features) -> &'static PerCpu {
+    let stack = BOOT_STACK.0.get() as u64 + entry::STACK_SIZE as u64;
+    let cpu = PerCpu::create(CpuId::new(0), 0, stack);
+    prepare_exception_stacks(cpu);
+    let page = heap::page();
+    let entries = descriptors::hypervisor_entries(cpu);
+    for (index, entry) in entries.into_iter().enumerate() {
+        memory::direct::write(page, index, entry);
     }
-    panic!("end of slice");
+    descriptors::prepare_window(cpu.id, page);
+    cpu::idt::build();
+    descriptors::load(cpu);
+    cpu::idt::load();
+    cpu::segments::use_fsgsbase(features.fsgsbase);
+    cpu::fpu::init(features);
+    platform::HAS_TSC_AUX.store(features.rdtscp, Ordering::Relaxed);
+    descriptors::set_fast_entries(features);
+    cpu.xcr0.set(features.xcr0);
+    cpu
+}
+
+/// Each exception stack has the address of the CPU's data at its top, where the entry code looks for it.
+fn prepare_exception_stacks(cpu: &'static PerCpu) {
+    for ist in 0..4 {
+        let stack = alloc::vec![0u128; EXCEPTION_STACK / 16].leak();
+        let Some(top) = stack.last_mut() else { continue };
+        *top = core::ptr::from_ref(cpu) as u128;
+        // SAFETY: S-05: the CPU's own task state, before it is loaded.
+        unsafe { (*cpu.tss.get()).ist[ist] = core::ptr::from_mut(top) as u64 };
+    }
+}
+
+/// Puts the core's hypervisor in place, with the free memory.
+#[inline(never)]
+fn install(boot: &BootInfo, line: &CommandLine, features: &Features, memory: &Memory) {
+    let frames = FrameTable::new(memory.frame_table);
+    for (start, end) in memory.free.iter() {
+        frames.add_free(Mfn::new(start / PAGE)..Mfn::new(end / PAGE));
+    }
+    let options = &line.options;
+    hypervisor::install(Hypervisor {
+        platform: Machine,
+        frames,
+        domains: Domains::default(),
+        next_id: Default::default(),
+        sched: Scheduler::new(1, policy(&options.sched)),
+        config: Config {
+            fpu_bytes: features.fpu_bytes,
+            command_line: String::from(boot.options()),
+            noreboot: options.noreboot,
+            memory_map: boot.regions.iter().map(|region| (region.start, region.end - region.start, region.kind)).collect(),
+            total_frames: memory.ram_frames,
+            guest_log: options.guest_loglvl.always > cmdline::LogLevel::Error,
+        },
+        log: console::take_log(),
+    });
+}
+
+/// The scheduler's policy of that name.
+fn policy(name: &str) -> Box<dyn Policy> {
+    match name {
+        "null" => Box::new(Null),
+        "" | "credit" => Box::new(Credit),
+        _ => {
+            log::warn!("command line: sched: no policy \"{name}\"; using credit");
+            Box::new(Credit)
+        }
+    }
+}
+
+/// Lets the serial port interrupt the first CPU. Without an I/O APIC, input is not seen.
+#[inline(never)]
+fn route_serial(machine: &acpi::Machine, line: &CommandLine) {
+    let irq = line.options.com1.irq;
+    let Some(&(io_apic, base)) = machine.io_apics.iter().find(|(_, base)| *base == 0) else {
+        log::warn!("no I/O APIC: nothing typed on com1 will be seen");
+        return;
+    };
+    let over = machine.overrides.iter().find(|over| over.0 == irq);
+    let (pin, level, low) = over.map_or((u32::from(irq), false, false), |&(_, global, level, low)| (global, level, low));
+    if console::is_used() {
+        apic::route(io_apic, pin - base, apic::vector::SERIAL, apic::id(), level, low);
+        console::interrupt_on();
+    }
 }

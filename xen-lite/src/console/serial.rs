@@ -1,33 +1,33 @@
-//! The first serial port (16550), polled.
+//! The first serial port (16550): output is polled, input comes by interrupt.
 
 use spin::Mutex;
 use uart_16550::backend::PioBackend;
-use uart_16550::{BaudRate, Config, Uart16550};
-
-const COM1: u16 = 0x3f8;
-
-const fn com1() -> Uart16550<PioBackend> {
-    // SAFETY: S-14: the port of com1 belongs to the hypervisor for as long as it runs.
-    match unsafe { Uart16550::new_port(COM1) } {
-        Ok(uart) => uart,
-        Err(_) => panic!("0x3f8 is a valid port"),
-    }
-}
+use uart_16550::{BaudRate, Config, Uart16550, spec::registers::IER};
 
 /// `None` until [`init`] found a device.
 static PORT: Mutex<Option<Uart16550<PioBackend>>> = Mutex::new(None);
 
 /// Programs the port: 8 bits, no parity, one stop bit. Without a device all output is lost.
-pub fn init(baud: u32) {
-    let mut port = com1();
+pub fn init(base: u16, baud: u32) {
+    // SAFETY: S-14: the port belongs to the hypervisor for as long as it runs.
+    let Ok(mut port) = (unsafe { Uart16550::new_port(base) }) else { return };
     let config = Config { baud_rate: BaudRate::from_integer(baud), ..Config::default() };
     *PORT.lock() = port.init(config).is_ok().then_some(port);
 }
 
-/// Sends bytes; a line feed is preceded by a carriage return.
-pub fn write(bytes: &[u8]) {
-    let mut port = PORT.lock();
-    let Some(port) = port.as_mut() else { return };
+/// Whether there is a device.
+pub fn is_used() -> bool {
+    PORT.lock().is_some()
+}
+
+/// Lets the port interrupt when bytes arrive.
+pub fn interrupt_on() {
+    if let Some(port) = PORT.lock().as_mut() {
+        port.enable_interrupts(IER::DATA_READY);
+    }
+}
+
+fn send(port: &mut Uart16550<PioBackend>, bytes: &[u8]) {
     for part in bytes.split_inclusive(|&byte| byte == b'\n') {
         if let Some((b'\n', text)) = part.split_last() {
             port.send_bytes_exact(text);
@@ -35,6 +35,31 @@ pub fn write(bytes: &[u8]) {
         } else {
             port.send_bytes_exact(part);
         }
+    }
+}
+
+/// Sends bytes; a line feed is preceded by a carriage return.
+pub fn write(bytes: &[u8]) {
+    if let Some(port) = PORT.lock().as_mut() {
+        send(port, bytes);
+    }
+}
+
+/// Sends bytes even if the lock is held, by whom it may be: the machine is about to stop, or nearly so.
+pub fn write_regardless(bytes: &[u8]) {
+    for _ in 0..1_000_000 {
+        if let Some(mut port) = PORT.try_lock() {
+            if let Some(port) = port.as_mut() {
+                send(port, bytes);
+            }
+            return;
+        }
+        core::hint::spin_loop();
+    }
+    // SAFETY: S-16: whoever holds the lock does not go on, or loses a byte.
+    unsafe { PORT.force_unlock() };
+    if let Some(port) = PORT.lock().as_mut() {
+        send(port, bytes);
     }
 }
 

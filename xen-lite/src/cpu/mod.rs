@@ -1,1 +1,72 @@
-//! CPU.
+//! One physical CPU: its registers, descriptor tables, and the data that it finds through GS.
+
+pub mod descriptors;
+pub mod features;
+pub mod fpu;
+pub mod idt;
+pub mod msr;
+pub mod percpu;
+pub mod segments;
+
+pub use percpu::PerCpu;
+
+use features::Features;
+
+/// Bits of CR0 while any code runs: protection, monitored FPU, native FPU errors, write protection, alignment mask, paging.
+const CR0: u64 = 1 << 0 | 1 << 1 | 1 << 4 | 1 << 5 | 1 << 16 | 1 << 18 | 1 << 31;
+/// CR0.TS.
+pub const CR0_TS: u64 = 1 << 3;
+
+/// Bits of CR4 that this module sets.
+mod cr4 {
+    pub const DE: u64 = 1 << 3;
+    pub const PAE: u64 = 1 << 5;
+    pub const MCE: u64 = 1 << 6;
+    pub const PGE: u64 = 1 << 7;
+    pub const OSFXSR: u64 = 1 << 9;
+    pub const OSXMMEXCPT: u64 = 1 << 10;
+    pub const FSGSBASE: u64 = 1 << 16;
+    pub const OSXSAVE: u64 = 1 << 18;
+    pub const SMEP: u64 = 1 << 20;
+}
+
+/// The value of CR4 on a CPU with these features. SMAP stays off: guests' stacks are reached by the CPU itself when it
+/// returns to ring 3, and some emulators count that as an access of the hypervisor's.
+pub fn cr4_value(features: &Features) -> u64 {
+    let mut value = cr4::DE | cr4::PAE | cr4::MCE | cr4::PGE | cr4::OSFXSR | cr4::OSXMMEXCPT;
+    for (there, bit) in
+        [(features.fsgsbase, cr4::FSGSBASE), (features.xsave, cr4::OSXSAVE), (features.smep, cr4::SMEP)]
+    {
+        if there {
+            value |= bit;
+        }
+    }
+    value
+}
+
+/// Sets the control registers of the calling CPU.
+pub fn set_control_registers(features: &Features) {
+    use x86_64::registers::control::{Cr0, Cr0Flags, Cr4, Cr4Flags};
+    // SAFETY: S-04: the bits set are those of features that the CPU has; paging and long mode stay as they are.
+    unsafe {
+        msr::write(msr::EFER, msr::read(msr::EFER) | msr::EFER_NXE | msr::EFER_SCE);
+        Cr0::write_raw(Cr0Flags::from_bits_retain(CR0).bits());
+        Cr4::write_raw(Cr4Flags::from_bits_retain(cr4_value(features)).bits());
+    }
+    if features.xsave {
+        // SAFETY: S-04: CR4.OSXSAVE is set, and the mask is the one that CPUID leaf 0xd offers.
+        unsafe { write_xcr0(features.xcr0) };
+    }
+}
+
+/// Sets XCR0.
+///
+/// # Safety
+/// S-04: CR4.OSXSAVE is set and the CPU supports the bits.
+pub unsafe fn write_xcr0(value: u64) {
+    // SAFETY: S-04: as the caller promises.
+    unsafe {
+        core::arch::asm!("xsetbv", in("ecx") 0, in("eax") value as u32, in("edx") (value >> 32) as u32,
+            options(nomem, nostack, preserves_flags));
+    }
+}

@@ -17,11 +17,12 @@ use crate::addr::{MachineAddr, Mfn, VcpuId};
 pub const GDT_FRAMES: usize = 14;
 
 /// General registers in the order of the public `struct cpu_user_regs`, which is also the order in which the entry code saves
-/// them: the CPU pushes `ss` to `rip` itself.
+/// them: the CPU pushes `ss` to `rip` itself, and first aligns its stack pointer to 16 bytes. `pad` makes that the end of this.
 #[repr(C, align(16))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the registers' own names")]
 pub struct Registers {
+    pub pad: u64,
     pub r15: u64,
     pub r14: u64,
     pub r13: u64,
@@ -123,6 +124,8 @@ pub struct VcpuState {
     pub kernel_root: Mfn,
     /// Root table of the guest's user mode; [`Mfn::INVALID`] when none was given.
     pub user_root: Mfn,
+    /// A page table whose taking apart was interrupted; to be finished before the next change of page tables.
+    pub unfinished_table: Option<Mfn>,
     /// CR0 as the guest sees it (only TS varies).
     pub cr0: u64,
     /// CR2 of the last page fault delivered.
@@ -198,6 +201,7 @@ impl VcpuState {
             kernel_sp: 0,
             kernel_root: Mfn::INVALID,
             user_root: Mfn::INVALID,
+            unfinished_table: None,
             cr0: 0x8005_003b,
             cr2: 0,
             cr4: 0,

@@ -1,0 +1,88 @@
+//! Hands the loader's modules to the core's builder and starts the first domain.
+
+use alloc::borrow::Cow;
+use alloc::string::String;
+use core::sync::atomic::Ordering;
+
+use xen_lite_core::addr::Mfn;
+use xen_lite_core::build::{self, Request};
+use xen_lite_core::cmdline::CommandLine;
+
+use super::info::{BootInfo, Module};
+use super::refuse;
+use crate::hypervisor::hv;
+use crate::memory::PAGE;
+use crate::{layout, platform};
+
+/// Frames that stay free when `dom0_mem` does not say how much the first domain gets.
+const KEPT_FREE: u64 = 4096;
+
+/// Bytes that a kernel may have when unpacked.
+const LARGEST_KERNEL: usize = 256 << 20;
+
+/// The bytes of a module, in the direct map.
+fn bytes(module: &Module) -> &'static [u8] {
+    let size = module.end.saturating_sub(module.start) as usize;
+    // SAFETY: S-12: the module's memory is RAM that was kept out of the free ranges; nobody writes it before `give_back`.
+    unsafe { core::slice::from_raw_parts(layout::direct(module.start) as *const u8, size) }
+}
+
+/// Builds and unpauses the first domain.
+pub fn start(boot: &BootInfo, line: &CommandLine) {
+    let Some(kernel) = boot.modules.first() else {
+        refuse("the loader passed no module; the first one must be the kernel of the first domain")
+    };
+    let initrd = boot.modules.get(1);
+    let elf: Cow<'_, [u8]> = match kernel_image::unpack(bytes(kernel), LARGEST_KERNEL) {
+        Ok(elf) => elf,
+        Err(error) => refuse(&alloc::format!("first domain's kernel: {error}")),
+    };
+    let free = hv().frames.free_frames();
+    let options = &line.options;
+    let memory = options.dom0_mem.at_start(free.saturating_sub(KEPT_FREE) * PAGE);
+    let mut command_line = kernel.arguments.clone();
+    if !line.dom0_extra.is_empty() {
+        command_line = join(&command_line, &line.dom0_extra);
+    }
+    let request = Request {
+        elf: &elf,
+        initrd: initrd.map_or(&[], bytes),
+        command_line: &command_line,
+        frames: memory / PAGE,
+        vcpus: options.dom0_max_vcpus.for_cpus(1),
+    };
+    let built = match build::first_domain(hv(), &request) {
+        Ok(built) => built,
+        Err(error) => refuse(&alloc::format!("first domain: {error}")),
+    };
+    for warning in &built.warnings {
+        log::warn!("first domain: {warning}");
+    }
+    log_layout(&built.layout, request.frames, request.vcpus);
+    platform::kick(built.effects.kick);
+    drop(elf);
+    boot.modules.iter().for_each(give_back);
+    log::info!("Free memory: {} KiB; starting the first domain", hv().frames.free_frames() * 4);
+    built.domain.paused_by_controller.store(false, Ordering::Release);
+    let started = hv().sched.unpause_domain(hv(), &built.domain);
+    platform::kick(started.kick);
+}
+
+fn join(first: &str, second: &str) -> String {
+    let mut text = String::from(first);
+    if !text.is_empty() {
+        text.push(' ');
+    }
+    text.push_str(second);
+    text
+}
+
+fn log_layout(layout: &kernel_image::layout::Layout, frames: u64, vcpus: u32) {
+    log::info!("Dom0: {} MiB, {vcpus} vCPU(s)", frames * PAGE >> 20);
+    let _ = layout;
+}
+
+/// Gives a module's memory to the heap of frames. Its first and last page are its own, as the loader aligned it.
+fn give_back(module: &Module) {
+    hv().frames.add_free(Mfn::new(module.start / PAGE)..Mfn::new(module.end.div_ceil(PAGE)));
+}

@@ -1,0 +1,161 @@
+//! What each physical CPU has for itself.
+//!
+//! GS base points to it while the hypervisor runs; while a guest runs, the register that SWAPGS exchanges holds it. The entry
+//! code knows the offsets of the first fields. Only the CPU itself touches the rest, with interrupts off, hence the cells.
+
+use core::cell::Cell;
+use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+
+use alloc::sync::Arc;
+use xen_lite_core::addr::CpuId;
+use spin::MutexGuard;
+use xen_lite_core::domain::{Domain, Vcpu, VcpuState};
+use xen_lite_core::effects::Effects;
+
+use super::descriptors::Tss;
+use crate::layout::MAX_CPUS;
+
+/// Data of one CPU.
+#[repr(C, align(64))]
+pub struct PerCpu {
+    /// Its own address, to be found through GS.
+    this: Cell<*const PerCpu>,
+    /// Top of the hypervisor's stack on this CPU.
+    pub stack: Cell<u64>,
+    /// End of the running vCPU's registers: where the CPU pushes its frame. The same as `tss.rsp[0]`.
+    pub registers_end: Cell<u64>,
+    /// One word for the entry code.
+    scratch: Cell<u64>,
+    running: core::cell::UnsafeCell<Option<Running>>,
+    /// Its number.
+    pub id: CpuId,
+    /// Its local APIC's number.
+    pub apic_id: u32,
+    /// GDT frames that the window maps for the running vCPU.
+    pub gdt_frames: Cell<usize>,
+    /// LDT pages that the window maps for the running vCPU.
+    pub ldt_mapped: Cell<u32>,
+    /// What CR0 holds besides the constant bits.
+    pub ts: Cell<bool>,
+    /// Whether debug registers hold breakpoints of a guest.
+    pub debug_armed: Cell<bool>,
+    /// XCR0 as loaded.
+    pub xcr0: Cell<u64>,
+    /// The root that CR3 holds (machine address).
+    pub root: Cell<u64>,
+    /// TSC_AUX as loaded.
+    pub tsc_aux: Cell<u32>,
+    /// What interrupts asked for while the CPU was idle.
+    pub idle_effects: Cell<Effects>,
+    /// Task state: stacks for exceptions.
+    pub tss: core::cell::UnsafeCell<Tss>,
+}
+
+/// Offsets for the entry code.
+pub mod offset {
+    use super::PerCpu;
+    /// Of [`PerCpu::stack`].
+    pub const STACK: usize = core::mem::offset_of!(PerCpu, stack);
+    /// Of [`PerCpu::registers_end`].
+    pub const REGISTERS_END: usize = core::mem::offset_of!(PerCpu, registers_end);
+    /// Of the scratch word.
+    pub const SCRATCH: usize = core::mem::offset_of!(PerCpu, scratch);
+}
+
+// SAFETY: S-05: other CPUs only read what does not change after bring-up (id, apic_id).
+unsafe impl Sync for PerCpu {}
+
+static CPUS: [AtomicPtr<PerCpu>; MAX_CPUS] = [const { AtomicPtr::new(core::ptr::null_mut()) }; MAX_CPUS];
+static COUNT: AtomicU32 = AtomicU32::new(0);
+
+/// Number of CPUs that run.
+#[inline(always)]
+pub fn count() -> u32 {
+    COUNT.load(Ordering::Relaxed)
+}
+
+/// The data of another CPU; `None` when there is no such CPU.
+pub fn of(id: CpuId) -> Option<&'static PerCpu> {
+    let pointer = CPUS.get(id.index())?.load(Ordering::Acquire);
+    // SAFETY: S-05: non-null entries point to leaked boxes.
+    unsafe { pointer.as_ref() }
+}
+
+impl PerCpu {
+    /// Makes the data of one CPU; it is never freed.
+    pub fn create(id: CpuId, apic_id: u32, stack: u64) -> &'static PerCpu {
+        let cpu = alloc::boxed::Box::leak(alloc::boxed::Box::new(PerCpu {
+            this: Cell::new(core::ptr::null()),
+            stack: Cell::new(stack),
+            registers_end: Cell::new(0),
+            scratch: Cell::new(0),
+            running: core::cell::UnsafeCell::new(None),
+            id,
+            apic_id,
+            gdt_frames: Cell::new(0),
+            ldt_mapped: Cell::new(0),
+            ts: Cell::new(false),
+            debug_armed: Cell::new(false),
+            xcr0: Cell::new(0),
+            root: Cell::new(0),
+            tsc_aux: Cell::new(0),
+            idle_effects: Cell::new(Effects::NONE),
+            tss: core::cell::UnsafeCell::new(Tss::new()),
+        }));
+        cpu.this.set(cpu);
+        CPUS[id.index()].store(core::ptr::from_ref(cpu).cast_mut(), Ordering::Release);
+        COUNT.fetch_add(1, Ordering::Relaxed);
+        cpu
+    }
+
+    /// The calling CPU's.
+    #[inline(always)]
+    pub fn get() -> &'static PerCpu {
+        let this: *const PerCpu;
+        // SAFETY: S-05: GS base points to this CPU's data whenever Rust code runs, and its first word is its address.
+        unsafe {
+            core::arch::asm!("mov {}, gs:[0]", out(reg) this, options(nostack, preserves_flags, pure, readonly));
+            &*this
+        }
+    }
+
+    /// Whether the calling CPU has its data yet.
+    pub fn is_ready() -> bool {
+        count() > 0
+    }
+
+    /// The running vCPU and its domain; `None` when idle.
+    #[inline(always)]
+    pub fn running(&self) -> Option<&Running> {
+        // SAFETY: S-06: only `switch_to` of this CPU changes it, and no borrow is alive then.
+        unsafe { (*self.running.get()).as_ref() }
+    }
+
+    /// Exchanges the running vCPU; returns the former.
+    ///
+    /// # Safety
+    /// S-06: the caller is this CPU, and nothing borrowed from [`PerCpu::running`] is alive.
+    pub unsafe fn set_running(&self, running: Option<Running>) -> Option<Running> {
+        // SAFETY: S-06: as the caller promises.
+        unsafe { core::mem::replace(&mut *self.running.get(), running) }
+    }
+}
+
+/// A vCPU on a CPU. Its state's mutex is held, without a guard, while it is here.
+pub struct Running {
+    /// Its domain.
+    pub domain: Arc<Domain>,
+    /// The vCPU.
+    pub vcpu: Arc<Vcpu>,
+    /// Its state, in the locked mutex.
+    pub state: *mut VcpuState,
+}
+
+impl Running {
+    /// Locks the state of a vCPU for as long as it runs. Whoever held it before lets go soon: others only try the lock, and
+    /// look at vCPUs that do not run.
+    pub fn lock(domain: Arc<Domain>, vcpu: Arc<Vcpu>) -> Running {
+        let state: *mut VcpuState = MutexGuard::leak(vcpu.state.lock());
+        Running { domain, vcpu, state }
+    }
+}

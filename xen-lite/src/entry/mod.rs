@@ -1,0 +1,371 @@
+//! Ways in and out of the hypervisor.
+//!
+//! **From a guest.** TSS.RSP0 points to the end of the running vCPU's `Registers`, so the CPU pushes its frame into place, and
+//! the stub pushes the rest below it; then the stack becomes this CPU's own. SYSCALL pushes nothing, so its stub builds the
+//! same frame by hand. The handlers ([`crate::exit`]) return the registers of the vCPU to resume, which may be another.
+//!
+//! **From the hypervisor itself** (an interrupt in idle, a fault at an address that a guest gave): the frame is pushed on the
+//! current stack and the same code is resumed, or a fixup of it ([`crate::fixup`]).
+//!
+//! **NMI, #MC, #DF, #DB** may come anywhere, even between SYSCALL and the first SWAPGS, so they have stacks of their own
+//! (IST), at whose top the address of the CPU's data lies; they save GS base and set it from there.
+//!
+//! IRETQ to a guest may fault, because the frame is the guest's. The fault comes in ring 0 at a known address, with the
+//! guest's registers loaded. It is turned into an exit of the guest with vector [`RETURN_FAULT`].
+
+use core::arch::global_asm;
+
+use xen_lite_core::domain::Registers;
+
+use crate::cpu::descriptors::{FLAT_CS32, FLAT_CS64, FLAT_DS};
+use crate::cpu::percpu::offset;
+
+/// Vector number for SYSCALL in 64-bit mode.
+pub const SYSCALL: u32 = 0x100;
+/// Vector number for a fault of the final IRETQ.
+pub const RETURN_FAULT: u32 = 0x101;
+/// Vector number for SYSCALL in compatibility mode.
+pub const SYSCALL32: u32 = 0x102;
+/// Vector number for SYSENTER.
+pub const SYSENTER: u32 = 0x103;
+
+/// Bytes between two exception stubs.
+const STUB_SIZE: usize = 16;
+/// Vectors for which the CPU pushes an error code.
+const WITH_ERROR_CODE: u32 = 0x6022_7d00;
+
+const R15: usize = core::mem::offset_of!(Registers, r15);
+const RIP: usize = core::mem::offset_of!(Registers, rip);
+const _: () = {
+    assert!(size_of::<Registers>() == 176 && align_of::<Registers>() == 16);
+    assert!(R15 == 8 && core::mem::offset_of!(Registers, ss) == 168 && RIP == 136);
+};
+
+global_asm!(
+    r#"
+    .section .text.entry, "ax"
+
+    .macro PUSH_REGISTERS
+        push    rdi
+        push    rsi
+        push    rdx
+        push    rcx
+        push    rax
+        push    r8
+        push    r9
+        push    r10
+        push    r11
+        push    rbx
+        push    rbp
+        push    r12
+        push    r13
+        push    r14
+        push    r15
+    .endm
+
+    .macro POP_REGISTERS
+        pop     r15
+        pop     r14
+        pop     r13
+        pop     r12
+        pop     rbp
+        pop     rbx
+        pop     r11
+        pop     r10
+        pop     r9
+        pop     r8
+        pop     rax
+        pop     rcx
+        pop     rdx
+        pop     rsi
+        pop     rdi
+    .endm
+
+    /* One stub for each vector: completes the CPU's frame by error code and vector. */
+    .balign 16
+    .globl entry_stubs
+entry_stubs:
+    .set vector, 0
+    .rept 256
+        .balign 16
+        .if !((vector < 32) && (({with_error_code} >> (vector & 31)) & 1))
+            push    0
+        .endif
+        mov     dword ptr [rsp + 4], vector
+        jmp     entry_common
+        .set vector, vector + 1
+    .endr
+
+    .balign 16
+entry_common:
+    test    byte ptr [rsp + 16], 3
+    jz      entry_from_hypervisor
+    swapgs
+entry_save:
+    PUSH_REGISTERS
+    cld
+    lea     rdi, [rsp - 8]
+    mov     rsp, gs:[{stack}]
+    call    {guest_exit}
+
+    /* RAX: registers of the vCPU to resume; RDX: its RBX, RBP, R12-R15 are loaded, and SYSRET will do. */
+    .balign 16
+entry_resume:
+    test    edx, edx
+    jnz     entry_sysret
+    lea     rsp, [rax + 8]
+    POP_REGISTERS
+    add     rsp, 8
+    swapgs
+    .globl entry_iretq
+entry_iretq:
+    iretq
+
+entry_sysret:
+    /* A RIP that is not canonical would make SYSRET fault in ring 0. */
+    mov     rcx, [rax + 136]
+    mov     rdx, rcx
+    shl     rdx, 16
+    sar     rdx, 16
+    cmp     rdx, rcx
+    jne     1f
+    mov     r11, [rax + 152]
+    mov     rsp, [rax + 160]
+    mov     r10, [rax + 64]
+    mov     r9, [rax + 72]
+    mov     r8, [rax + 80]
+    mov     rdx, [rax + 104]
+    mov     rsi, [rax + 112]
+    mov     rdi, [rax + 120]
+    mov     rax, [rax + 88]
+    swapgs
+    sysretq
+1:  xor     edx, edx
+    jmp     entry_resume
+
+    /* A loaded vCPU is started: RDI has its registers. */
+    .globl entry_first
+entry_first:
+    mov     rax, rdi
+    xor     edx, edx
+    jmp     entry_resume
+
+    .balign 16
+    .globl entry_syscall
+entry_syscall:
+    swapgs
+    mov     gs:[{scratch}], rsp
+    mov     rsp, gs:[{registers_end}]
+    push    {flat_ds}
+    push    qword ptr gs:[{scratch}]
+    push    r11
+    push    {flat_cs64}
+    push    rcx
+    push    0
+    mov     dword ptr [rsp + 4], {syscall}
+    PUSH_REGISTERS
+    lea     rdi, [rsp - 8]
+    mov     rsp, gs:[{stack}]
+    call    {guest_syscall}
+    jmp     entry_resume
+
+    .balign 16
+    .globl entry_syscall32
+entry_syscall32:
+    swapgs
+    mov     gs:[{scratch}], rsp
+    mov     rsp, gs:[{registers_end}]
+    push    {flat_ds}
+    push    qword ptr gs:[{scratch}]
+    push    r11
+    push    {flat_cs32}
+    push    rcx
+    push    0
+    mov     dword ptr [rsp + 4], {syscall32}
+    jmp     entry_save
+
+    /* SYSENTER saves nothing: the guest's handler knows where to return to. */
+    .balign 16
+    .globl entry_sysenter
+entry_sysenter:
+    swapgs
+    mov     rsp, gs:[{registers_end}]
+    push    {flat_ds}
+    push    0
+    pushfq
+    or      qword ptr [rsp], 0x200
+    push    {flat_cs32}
+    push    0
+    push    0
+    mov     dword ptr [rsp + 4], {sysenter}
+    jmp     entry_save
+
+    .balign 16
+entry_from_hypervisor:
+    push    rax
+    lea     rax, [rip + entry_iretq]
+    cmp     rax, [rsp + 16]
+    je      entry_return_fault
+    pop     rax
+    PUSH_REGISTERS
+    sub     rsp, 8
+    cld
+    mov     rdi, rsp
+    call    {hypervisor_exit}
+    add     rsp, 8
+    POP_REGISTERS
+    add     rsp, 8
+    iretq
+
+    /* The CPU pushed its frame below the guest's, which is intact; all other registers are the guest's still. */
+entry_return_fault:
+    swapgs
+    mov     rax, [rsp + 8]
+    mov     gs:[{scratch}], rax
+    pop     rax
+    mov     rsp, gs:[{registers_end}]
+    sub     rsp, 40
+    push    qword ptr gs:[{scratch}]
+    /* The fault's own vector goes to the upper half of the vector field, RETURN_FAULT to the lower. */
+    push    rax
+    mov     eax, [rsp + 12]
+    shl     eax, 16
+    or      eax, {return_fault}
+    mov     [rsp + 12], eax
+    pop     rax
+    jmp     entry_save
+
+    .balign 16
+    .globl entry_debug
+entry_debug:
+    push    0
+    mov     dword ptr [rsp + 4], 1
+    test    byte ptr [rsp + 16], 3
+    jz      entry_ist
+    /* From a guest: the frame moves to where the others are. */
+    swapgs
+    mov     gs:[{scratch}], rax
+    mov     rax, gs:[{registers_end}]
+    pop     qword ptr [rax - 48]
+    pop     qword ptr [rax - 40]
+    pop     qword ptr [rax - 32]
+    pop     qword ptr [rax - 24]
+    pop     qword ptr [rax - 16]
+    pop     qword ptr [rax - 8]
+    lea     rsp, [rax - 48]
+    mov     rax, gs:[{scratch}]
+    jmp     entry_save
+
+    .balign 16
+    .globl entry_nmi
+entry_nmi:
+    push    0
+    mov     dword ptr [rsp + 4], 2
+    jmp     entry_ist
+    .balign 16
+    .globl entry_double_fault
+entry_double_fault:
+    mov     dword ptr [rsp + 4], 8
+    jmp     entry_ist
+    .balign 16
+    .globl entry_machine_check
+entry_machine_check:
+    push    0
+    mov     dword ptr [rsp + 4], 18
+entry_ist:
+    PUSH_REGISTERS
+    sub     rsp, 8
+    cld
+    mov     ecx, 0xc0000101
+    rdmsr
+    mov     r12d, eax
+    mov     r13d, edx
+    mov     rax, [rsp + 176]
+    mov     rdx, rax
+    shr     rdx, 32
+    wrmsr
+    mov     rdi, rsp
+    call    {ist_exit}
+    mov     ecx, 0xc0000101
+    mov     eax, r12d
+    mov     edx, r13d
+    wrmsr
+    add     rsp, 8
+    POP_REGISTERS
+    add     rsp, 8
+    iretq
+
+    .text
+    "#,
+    with_error_code = const WITH_ERROR_CODE,
+    stack = const offset::STACK,
+    registers_end = const offset::REGISTERS_END,
+    scratch = const offset::SCRATCH,
+    flat_ds = const FLAT_DS,
+    flat_cs64 = const FLAT_CS64,
+    flat_cs32 = const FLAT_CS32,
+    syscall = const SYSCALL,
+    syscall32 = const SYSCALL32,
+    sysenter = const SYSENTER,
+    return_fault = const RETURN_FAULT,
+    guest_exit = sym crate::exit::guest_exit,
+    guest_syscall = sym crate::exit::guest_syscall,
+    hypervisor_exit = sym crate::exit::hypervisor_exit,
+    ist_exit = sym crate::exit::ist_exit,
+);
+
+unsafe extern "C" {
+    fn entry_stubs();
+    fn entry_debug();
+    fn entry_nmi();
+    fn entry_double_fault();
+    fn entry_machine_check();
+    fn entry_syscall();
+    fn entry_syscall32();
+    fn entry_sysenter();
+    fn entry_first(registers: *mut Registers) -> !;
+}
+
+/// Address of a vector's stub.
+pub fn stub_address(vector: usize) -> u64 {
+    entry_stubs as *const () as u64 + (vector * STUB_SIZE) as u64
+}
+
+/// Address of the stub for #DB.
+pub fn debug_address() -> u64 {
+    entry_debug as *const () as u64
+}
+
+/// Address of the stub for NMI (2), #DF (8) and #MC (18).
+pub fn ist_stub_address(vector: usize) -> u64 {
+    let stub: unsafe extern "C" fn() = match vector {
+        2 => entry_nmi,
+        8 => entry_double_fault,
+        _ => entry_machine_check,
+    };
+    stub as *const () as u64
+}
+
+/// Address for LSTAR.
+pub fn syscall_address() -> u64 {
+    entry_syscall as *const () as u64
+}
+
+/// Address for CSTAR.
+pub fn syscall32_address() -> u64 {
+    entry_syscall32 as *const () as u64
+}
+
+/// Address for SYSENTER.
+pub fn sysenter_address() -> u64 {
+    entry_sysenter as *const () as u64
+}
+
+/// Starts the first vCPU on the calling CPU, whose registers these are.
+///
+/// # Safety
+/// S-08: the vCPU is the CPU's running one: page tables, descriptor windows and bases are loaded.
+pub unsafe fn enter(registers: *mut Registers) -> ! {
+    // SAFETY: S-08: as the caller promises.
+    unsafe { entry_first(registers) }
+}

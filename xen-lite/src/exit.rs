@@ -1,0 +1,171 @@
+//! What made the CPU enter the hypervisor, and who answers it.
+//!
+//! Each function here is called by the entry code with the registers of what was interrupted. From a guest the way is
+//! always the same: the reason is handed to the core, which answers with effects or with the reason to end the domain;
+//! [`crate::run::finish`] carries that out and says which vCPU goes on.
+
+use xen_lite_core::domain::{Mode, Registers, VcpuState};
+use xen_lite_core::effects::Effects;
+use xen_lite_core::fail::Why;
+use xen_lite_core::hypercall::{self, Caller};
+use xen_lite_core::trap;
+
+use crate::cpu::{PerCpu, descriptors, segments};
+use crate::entry::{RETURN_FAULT, SYSCALL32, SYSENTER};
+use crate::hypervisor::hv;
+use crate::{fixup, interrupt, panic, run};
+
+/// How the entry code goes on: in RAX and RDX.
+#[repr(C)]
+pub struct Resume {
+    /// Registers of the vCPU to resume.
+    pub registers: *mut Registers,
+    /// The same vCPU that entered, by SYSCALL, goes on with flat selectors; RBX, RBP and R12 to R15 are unchanged, and RCX and
+    /// R11 may be lost.
+    pub by_sysret: u64,
+}
+
+const OFFSET_OF_REGISTERS: usize = core::mem::offset_of!(VcpuState, regs);
+
+/// The vCPU state that registers are part of.
+///
+/// # Safety
+/// S-06: the registers are those of the vCPU that runs on this CPU, and nothing else refers to its state.
+#[inline(always)]
+unsafe fn state_of<'a>(registers: *mut Registers) -> &'a mut VcpuState {
+    // SAFETY: S-06: as the caller promises; the offset is the compiler's.
+    unsafe { &mut *registers.byte_sub(OFFSET_OF_REGISTERS).cast::<VcpuState>() }
+}
+
+/// SYSCALL from 64-bit code: a hypercall of the guest's kernel, or a system call of its user mode.
+///
+/// # Safety
+/// S-08: called by the entry code alone.
+pub unsafe extern "C" fn guest_syscall(registers: *mut Registers) -> Resume {
+    let cpu = PerCpu::get();
+    let Some(running) = cpu.running() else { unreachable!("SYSCALL without a running vCPU") };
+    // SAFETY: S-06: the entry code gives the running vCPU's registers.
+    let state = unsafe { state_of(registers) };
+    let mode = state.mode;
+    let mut caller = Caller::new(&running.domain, &running.vcpu, state);
+    let result = match mode {
+        Mode::Kernel => hypercall::enter(hv(), &mut caller),
+        Mode::User => trap::syscall(hv(), &mut caller),
+    };
+    // SYSCALL left RIP in RCX: the call neither replaced the registers nor is to be executed again.
+    let plain = mode == Mode::User || caller.state.regs.rip == caller.state.regs.rcx;
+    if result == Ok(Effects::NONE) && plain && !trap::has_pending(hv(), &caller) {
+        return Resume { registers, by_sysret: 1 };
+    }
+    run::finish(cpu, result)
+}
+
+/// Anything else that stops a guest.
+///
+/// # Safety
+/// S-08: called by the entry code alone.
+pub unsafe extern "C" fn guest_exit(registers: *mut Registers) -> Resume {
+    let cr2 = x86_64::registers::control::Cr2::read_raw();
+    let cpu = PerCpu::get();
+    let Some(running) = cpu.running() else { unreachable!("exit without a running vCPU") };
+    // SAFETY: S-06: the entry code gives the running vCPU's registers.
+    let state = unsafe { state_of(registers) };
+    let mut caller = Caller::new(&running.domain, &running.vcpu, state);
+    let vector = caller.state.regs.vector;
+    let result = match vector & 0xffff {
+        exception @ 0..32 => guest_exception(cpu, &mut caller, exception as u8, cr2),
+        0x80 => trap::int80(hv(), &mut caller),
+        interrupt @ 32..256 => Ok(interrupt::handle(cpu, interrupt as u8)),
+        RETURN_FAULT => return_fault(cpu, &mut caller, (vector >> 16) as u8, cr2),
+        SYSCALL32 if caller.state.mode == Mode::User => trap::syscall32(hv(), &mut caller),
+        SYSENTER => sysenter(&mut caller),
+        _ => trap::inject(hv(), &mut caller, trap::vector::UD, 0),
+    };
+    run::finish(cpu, result)
+}
+
+type Outcome = Result<Effects, Why>;
+
+fn guest_exception(cpu: &PerCpu, caller: &mut Caller<'_>, vector: u8, cr2: u64) -> Outcome {
+    let error_code = caller.state.regs.error_code;
+    match vector {
+        trap::vector::PF if descriptors::in_window(cpu, cr2) => {
+            ldt_fault(cpu, caller, error_code, cr2)
+        }
+        trap::vector::DB => {
+            run::take_debug_status(caller.state);
+            trap::exception(hv(), caller, vector, 0, 0)
+        }
+        _ => trap::exception(hv(), caller, vector, error_code, cr2),
+    }
+}
+
+/// The CPU touched a page of the LDT that is not in the window yet. If the guest has no valid page there either, the fault is
+/// the guest's, at the address where the guest sees its LDT.
+fn ldt_fault(cpu: &PerCpu, caller: &mut Caller<'_>, error_code: u32, cr2: u64) -> Outcome {
+    if run::map_ldt_page(cpu, caller, cr2) {
+        return Ok(Effects::NONE);
+    }
+    let offset = cr2 - descriptors::window(cpu.id) - descriptors::LDT_OFFSET;
+    let address = caller.state.ldt_base.wrapping_add(offset);
+    trap::deliver_page_fault(hv(), caller, error_code, address)
+}
+
+/// The final IRETQ faulted: selectors, RIP or RSP of the frame are not what the CPU takes. The failsafe callback hears of it.
+fn return_fault(cpu: &PerCpu, caller: &mut Caller<'_>, vector: u8, cr2: u64) -> Outcome {
+    if vector == trap::vector::PF && descriptors::in_window(cpu, cr2) && run::map_ldt_page(cpu, caller, cr2) {
+        return Ok(Effects::NONE);
+    }
+    caller.state.selectors = segments::selectors();
+    trap::failsafe(hv(), caller)
+}
+
+fn sysenter(caller: &mut Caller<'_>) -> Outcome {
+    let callback = caller.state.callbacks.sysenter;
+    if callback.address == 0 || caller.state.mode == Mode::Kernel {
+        return trap::inject(hv(), caller, trap::vector::GP, 0);
+    }
+    trap::bounce(hv(), caller, trap::Target::callback(callback), None)
+}
+
+/// An exception or interrupt while the hypervisor itself ran.
+///
+/// # Safety
+/// S-08: called by the entry code alone.
+pub unsafe extern "C" fn hypervisor_exit(frame: *mut Registers) {
+    // SAFETY: S-08: the entry code built the frame on this stack.
+    let frame = unsafe { &mut *frame };
+    let cpu = PerCpu::get();
+    if frame.vector >= 32 {
+        let effects = interrupt::handle(cpu, frame.vector as u8);
+        cpu.idle_effects.set(cpu.idle_effects.get().and(effects));
+        return;
+    }
+    let cr2 = x86_64::registers::control::Cr2::read_raw();
+    if frame.vector == u32::from(trap::vector::PF) && descriptors::in_window(cpu, cr2) && run::map_ldt_for_hypervisor(cpu, cr2)
+    {
+        return;
+    }
+    match fixup::landing(frame.rip) {
+        Some(landing) => frame.rip = landing,
+        None => panic::fatal(frame, cr2),
+    }
+}
+
+/// NMI, #DF, #MC, and #DB in the hypervisor: on stacks of their own.
+///
+/// # Safety
+/// S-08: called by the entry code alone.
+pub unsafe extern "C" fn ist_exit(frame: *mut Registers) {
+    // SAFETY: S-08: the entry code built the frame on this stack.
+    let frame = unsafe { &mut *frame };
+    match frame.vector {
+        1 => {
+            const TF: u64 = 1 << 8;
+            frame.rflags &= !TF;
+            run::clear_debug_status();
+        }
+        2 => interrupt::nmi(frame),
+        _ => panic::fatal(frame, x86_64::registers::control::Cr2::read_raw()),
+    }
+}

@@ -1,0 +1,293 @@
+//! The machine, as the core sees it.
+
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use xen_lite_core::addr::{CpuId, GuestVirt, Mfn, PAGE_SIZE};
+use xen_lite_core::effects::Effects;
+use xen_lite_core::platform::{BaseOf, Clock, Fault, Flush, Platform, Power};
+
+use crate::apic::{self, vector};
+use crate::cpu::{PerCpu, msr, percpu, segments};
+use crate::memory::{self, direct};
+use crate::{console, guest_copy, layout, port, power, run, time};
+
+/// The machine. It has no fields: what there is of it is in the devices and in statics of the modules.
+#[derive(Debug)]
+pub struct Machine;
+
+/// A flush that another CPU waits for: which CPUs have not done it yet, what kind, which page.
+static FLUSH_LOCK: spin::Mutex<()> = spin::Mutex::new(());
+static FLUSH_WAITING: AtomicU64 = AtomicU64::new(0);
+static FLUSH_KIND: AtomicU32 = AtomicU32::new(0);
+static FLUSH_PAGE: AtomicU64 = AtomicU64::new(0);
+
+#[inline(always)]
+fn word(mfn: Mfn, word: usize) -> &'static AtomicU64 {
+    direct::word(mfn.raw() << 12, word)
+}
+
+/// Address of a byte of a frame in the direct map.
+#[inline(always)]
+fn byte(mfn: Mfn, offset: usize, size: usize) -> *mut u8 {
+    assert!(offset <= PAGE_SIZE && size <= PAGE_SIZE - offset, "{size} bytes at {offset} pass the end of a frame");
+    (layout::direct(mfn.raw() << 12) + offset as u64) as *mut u8
+}
+
+impl Platform for Machine {
+    #[inline(always)]
+    fn load(&self, mfn: Mfn, index: usize) -> u64 {
+        word(mfn, index).load(Ordering::Acquire)
+    }
+    #[inline(always)]
+    fn store(&self, mfn: Mfn, index: usize, value: u64) {
+        word(mfn, index).store(value, Ordering::Release);
+    }
+    #[inline(always)]
+    fn compare_exchange(&self, mfn: Mfn, index: usize, old: u64, new: u64) -> Result<(), u64> {
+        word(mfn, index).compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire).map(|_| ())
+    }
+    #[inline(always)]
+    fn fetch_or(&self, mfn: Mfn, index: usize, bits: u64) -> u64 {
+        word(mfn, index).fetch_or(bits, Ordering::AcqRel)
+    }
+    #[inline(always)]
+    fn fetch_and(&self, mfn: Mfn, index: usize, bits: u64) -> u64 {
+        word(mfn, index).fetch_and(bits, Ordering::AcqRel)
+    }
+    fn load_bytes(&self, mfn: Mfn, offset: usize, out: &mut [u8]) {
+        // SAFETY: S-02: the frame is in the direct map, `byte` checked the range, `out` is borrowed.
+        unsafe { direct::copy(out.as_mut_ptr(), byte(mfn, offset, out.len()), out.len()) };
+    }
+    fn store_bytes(&self, mfn: Mfn, offset: usize, bytes: &[u8]) {
+        // SAFETY: S-02: the frame is in the direct map, `byte` checked the range, `bytes` is borrowed.
+        unsafe { direct::copy(byte(mfn, offset, bytes.len()), bytes.as_ptr(), bytes.len()) };
+    }
+    #[inline(always)]
+    fn clear(&self, mfn: Mfn) {
+        direct::fill(mfn.raw() << 12, PAGE_SIZE as u64, 0);
+    }
+    #[inline(always)]
+    fn copy_frame(&self, to: Mfn, from: Mfn) {
+        // SAFETY: S-02: both frames are in the direct map.
+        unsafe { direct::copy(byte(to, 0, PAGE_SIZE), byte(from, 0, PAGE_SIZE), PAGE_SIZE) };
+    }
+
+    #[inline(always)]
+    fn copy_in(&self, from: GuestVirt, out: &mut [u8]) -> Result<(), Fault> {
+        guest_copy::copy_in(from.raw(), out)
+    }
+    #[inline(always)]
+    fn copy_out(&self, to: GuestVirt, bytes: &[u8]) -> Result<(), Fault> {
+        guest_copy::copy_out(to.raw(), bytes)
+    }
+
+    #[inline(always)]
+    fn m2p(&self, mfn: Mfn) -> u64 {
+        direct::m2p(mfn.raw()).map_or(u64::MAX, |entry| entry.load(Ordering::Relaxed))
+    }
+    #[inline(always)]
+    fn set_m2p(&self, mfn: Mfn, pfn: u64) {
+        if let Some(entry) = direct::m2p(mfn.raw()) {
+            entry.store(pfn, Ordering::Relaxed);
+        }
+    }
+    fn install_hypervisor_slots(&self, root: Mfn) {
+        for slot in layout::HYPERVISOR_SLOTS {
+            word(root, slot).store(direct::read(memory::root(), slot), Ordering::Relaxed);
+        }
+    }
+
+    #[inline(always)]
+    fn load_root(&self, root: Mfn) {
+        run::load_root(PerCpu::get(), root);
+    }
+    #[inline]
+    fn flush(&self, what: Flush, cpus: u64) {
+        let here = 1 << PerCpu::get().id.raw();
+        let others = cpus & !here & present();
+        if others != 0 {
+            flush_others(what, others);
+        }
+        if cpus & here != 0 {
+            flush_this(what);
+        }
+    }
+    fn flush_cache(&self) {
+        // SAFETY: S-04: writing the caches back changes no contents.
+        unsafe { core::arch::asm!("wbinvd", options(nostack, preserves_flags)) };
+    }
+
+    #[inline(always)]
+    fn now(&self) -> u64 {
+        time::now()
+    }
+    fn clock(&self) -> Clock {
+        time::clock()
+    }
+    fn wall_clock_at_boot(&self) -> (u64, u32) {
+        time::wall_clock_at_boot()
+    }
+    #[inline]
+    fn set_timer(&self, deadline: u64) {
+        apic::set_timer(deadline);
+    }
+
+    #[inline(always)]
+    fn cpu(&self) -> CpuId {
+        PerCpu::get().id
+    }
+    #[inline(always)]
+    fn cpus(&self) -> u32 {
+        percpu::count()
+    }
+    #[inline]
+    fn interrupt_pending(&self) -> bool {
+        apic::is_pending()
+    }
+    fn kick(&self, effects: &Effects) {
+        kick(effects.kick);
+    }
+
+    #[inline(always)]
+    fn guest_base(&self, of: BaseOf) -> u64 {
+        segments::base(of)
+    }
+    #[inline(always)]
+    fn set_guest_base(&self, of: BaseOf, value: u64) {
+        segments::set_base(of, value);
+    }
+    fn load_gs_selector(&self, selector: u16) -> Option<u64> {
+        segments::load_gs_selector(selector)
+    }
+
+    fn console_write(&self, bytes: &[u8]) {
+        console::write(bytes);
+    }
+    fn console_read(&self, out: &mut [u8]) -> usize {
+        console::read(out)
+    }
+
+    fn port_in(&self, number: u16, width: u8) -> u32 {
+        match width {
+            1 => u32::from(port::inb(number)),
+            2 => u32::from(port::inw(number)),
+            _ => port::inl(number),
+        }
+    }
+    fn port_out(&self, number: u16, width: u8, value: u32) {
+        match width {
+            1 => port::outb(number, value as u8),
+            2 => port::outw(number, value as u16),
+            _ => port::outl(number, value),
+        }
+    }
+    fn cpuid(&self, leaf: u32, subleaf: u32) -> (u32, u32, u32, u32) {
+        let r = core::arch::x86_64::__cpuid_count(leaf, subleaf);
+        (r.eax, r.ebx, r.ecx, r.edx)
+    }
+
+    fn power(&self, how: Power) -> ! {
+        power::stop(how)
+    }
+}
+
+/// CPUs that run, as a set.
+fn present() -> u64 {
+    u64::MAX >> (64 - percpu::count().clamp(1, 64))
+}
+
+/// Interrupts other CPUs so that they choose again.
+pub fn kick(cpus: u64) {
+    let mut left = cpus & present() & !(1 << PerCpu::get().id.raw());
+    while left != 0 {
+        let id = CpuId::new(left.trailing_zeros());
+        left &= left - 1;
+        if let Some(cpu) = percpu::of(id) {
+            apic::send(cpu.apic_id, vector::RESCHEDULE);
+        }
+    }
+}
+
+/// Drops the translations of the calling CPU that are not global.
+#[inline(always)]
+pub fn flush_here() {
+    x86_64::instructions::tlb::flush_all();
+}
+
+/// Drops all translations of the calling CPU: a change of CR4.PGE does.
+pub fn flush_all_here() {
+    use x86_64::registers::control::{Cr4, Cr4Flags};
+    let value = Cr4::read_raw();
+    // SAFETY: S-04: PGE goes off and on again; nothing else changes.
+    unsafe {
+        Cr4::write_raw(value & !Cr4Flags::PAGE_GLOBAL.bits());
+        Cr4::write_raw(value);
+    }
+}
+
+fn flush_this(what: Flush) {
+    match what {
+        Flush::Page(address) => {
+            // SAFETY: S-01: dropping a translation is always allowed.
+            unsafe { core::arch::asm!("invlpg [{}]", in(reg) address.raw(), options(nostack, preserves_flags)) };
+        }
+        Flush::All => flush_here(),
+        Flush::Global => flush_all_here(),
+    }
+}
+
+#[cold]
+fn flush_others(what: Flush, cpus: u64) {
+    let (kind, page) = match what {
+        Flush::Page(address) => (0, address.raw()),
+        Flush::All => (1, 0),
+        Flush::Global => (2, 0),
+    };
+    // While it waits for its turn, this CPU serves those that wait for it.
+    let guard = loop {
+        match FLUSH_LOCK.try_lock() {
+            Some(guard) => break guard,
+            None => flush_requested(),
+        }
+    };
+    FLUSH_KIND.store(kind, Ordering::Relaxed);
+    FLUSH_PAGE.store(page, Ordering::Relaxed);
+    FLUSH_WAITING.store(cpus, Ordering::Release);
+    let mut left = cpus;
+    while left != 0 {
+        let id = CpuId::new(left.trailing_zeros());
+        left &= left - 1;
+        if let Some(cpu) = percpu::of(id) {
+            apic::send(cpu.apic_id, vector::FLUSH);
+        }
+    }
+    while FLUSH_WAITING.load(Ordering::Acquire) != 0 {
+        core::hint::spin_loop();
+    }
+    drop(guard);
+}
+
+/// Does the flush that another CPU asked this one for, if there is one.
+pub fn flush_requested() {
+    let here = 1 << PerCpu::get().id.raw();
+    if FLUSH_WAITING.load(Ordering::Acquire) & here == 0 {
+        return;
+    }
+    flush_this(match FLUSH_KIND.load(Ordering::Relaxed) {
+        0 => Flush::Page(GuestVirt::new(FLUSH_PAGE.load(Ordering::Relaxed))),
+        1 => Flush::All,
+        _ => Flush::Global,
+    });
+    FLUSH_WAITING.fetch_and(!here, Ordering::AcqRel);
+}
+
+/// Whether the CPU has TSC_AUX; settled at boot.
+pub static HAS_TSC_AUX: core::sync::atomic::AtomicBool = core::sync::atomic::AtomicBool::new(false);
+
+/// Loads TSC_AUX, if it is not so already.
+pub fn set_tsc_aux(cpu: &PerCpu, value: u32) {
+    if HAS_TSC_AUX.load(Ordering::Relaxed) && cpu.tsc_aux.replace(value) != value {
+        // SAFETY: S-04: the CPU has the register.
+        unsafe { msr::write(msr::TSC_AUX, u64::from(value)) };
+    }
+}
