@@ -1,6 +1,6 @@
 //! The command line.
 
-use crate::{build, check, doctor, iso, paths::Paths, run, test};
+use crate::{bench, build, check, doctor, iso, paths::Paths, run, test};
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -27,6 +27,8 @@ enum Command {
     Test(TestArgs),
     /// The quick gate: format, clippy, host tests, layering (no emulator needed)
     Check,
+    /// Measure boot and size against upstream Xen, in executed instructions
+    Bench,
     /// Make a bootable CD image, target/image/xen-lite.iso, for GRUB machines and emulators
     Iso(BuildArgs),
     /// Say which tools are there, in which version, and what to do about those that are not
@@ -107,6 +109,7 @@ impl Cli {
             Command::Build(args) => build::everything(&paths, &args).map(|()| ExitCode::SUCCESS),
             Command::Test(args) => test::test(&paths, &args),
             Command::Check => check::check(&paths),
+            Command::Bench => bench::bench(&paths),
             Command::Iso(args) => iso::make(&paths, &args).map(|()| ExitCode::SUCCESS),
             Command::Doctor => doctor::doctor(&paths),
         }

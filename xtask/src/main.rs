@@ -1,4 +1,4 @@
-//! The one entry point for people: `cargo xtask run, build, test, check, iso, doctor`.
+//! The one entry point for people: `cargo xtask run, build, test, check, bench, iso, doctor`.
 //!
 //! Each command first provides what it needs ([`provide`]) and says so, then does its work:
 //!
@@ -13,9 +13,11 @@
 //! | [`run`], [`iso`] | start the result, or make a CD of it |
 //! | [`fixtures`] | prepares what only the tests boot |
 //! | [`check`], [`test`] | the two gates |
+//! | [`bench`] | figures beside those of upstream |
 //! | [`doctor`] | says what is there and what is missing |
 #![forbid(unsafe_code)]
 
+mod bench;
 mod build;
 mod check;
 mod cli;
