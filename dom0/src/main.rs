@@ -3,6 +3,7 @@
 //! All logic is in the library of this package. Here are the hypercalls behind its [`dom0::hypervisor::Hypervisor`] trait and the
 //! start.
 #![cfg_attr(target_os = "none", no_std, no_main)]
+#![deny(unsafe_code)]
 
 #[cfg(target_os = "none")]
 extern crate alloc;

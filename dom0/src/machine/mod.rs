@@ -1,6 +1,5 @@
 //! The library's [`Hypervisor`] on real hypercalls.
 
-mod calls;
 mod wait;
 
 use alloc::collections::BTreeMap;
@@ -8,21 +7,18 @@ use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 
-use abi::domctl::{self as dc, DomctlCreatedomain, DomctlGetdomaininfo};
+use abi::domctl::{DomctlCreatedomain, DomctlGetdomaininfo};
 use abi::errno::Errno;
-use abi::memory as mem;
-use abi::sysctl as sc;
-use abi::xen::{self, VIRQ_DOM_EXC, VcpuGuestContext};
+use abi::memory::{E820_RAM, E820Entry, XENMEM_RESOURCE_GRANT_TABLE, XENMEM_RESOURCE_GRANT_TABLE_ID_SHARED};
+use abi::xen::{VIRQ_DOM_EXC, VcpuGuestContext};
 use dom0::DomId;
 use dom0::hypervisor::{DomainInfo, HostInfo, Hypervisor, NewDomain, Result, Window};
 use dom0::page::SharedPage;
 use domu_sdk::events::Channel;
-use domu_sdk::hypercall::{event_channel, version};
+use domu_sdk::hypercall::{domctl, event_channel, memory, mmu, sysctl, version};
 use domu_sdk::memory::foreign::Mapping;
 use domu_sdk::time::Instant;
-use domu_sdk::{Mfn, Port, console, shutdown};
-
-use calls::{Ptr, domctl, memory_op, mmuext_op, sysctl};
+use domu_sdk::{Mfn, Pfn, Port, console, shutdown};
 
 /// Domains asked for in one `getdomaininfolist`.
 const LIST: usize = 64;
@@ -76,14 +72,6 @@ impl Window for ForeignWindow {
     }
 }
 
-fn on(dom: DomId, cmd: u32) -> dc::Domctl {
-    dc::Domctl { cmd, domain: dom.0, ..Default::default() }
-}
-
-fn plain(dom: DomId, cmd: u32) -> Result<()> {
-    domctl(&mut on(dom, cmd)).map(|_| ())
-}
-
 fn info(from: &DomctlGetdomaininfo) -> DomainInfo {
     DomainInfo {
         dom: DomId(from.domain),
@@ -99,8 +87,7 @@ impl Hypervisor for Machine {
     type Window = ForeignWindow;
 
     fn create_domain(&mut self, new: &NewDomain) -> Result<DomId> {
-        let mut argument = on(DomId(0), dc::XEN_DOMCTL_CREATEDOMAIN);
-        argument.set_createdomain(DomctlCreatedomain {
+        let what = DomctlCreatedomain {
             handle: new.handle,
             max_vcpus: new.max_vcpus,
             max_evtchn_port: MAX_PORT,
@@ -108,30 +95,20 @@ impl Hypervisor for Machine {
             max_maptrack_frames: -1,
             grant_opts: GRANT_VERSION,
             ..Default::default()
-        });
-        domctl(&mut argument)?;
-        Ok(DomId(argument.domain))
+        };
+        domctl::create(domu_sdk::DomId(0), &what).map(|dom| DomId(dom.0))
     }
 
-    fn set_max_vcpus(&mut self, dom: DomId, max: u32) -> Result<()> {
-        let mut argument = on(dom, dc::XEN_DOMCTL_MAX_VCPUS);
-        argument.set_max_vcpus(dc::DomctlMaxVcpus { max });
-        domctl(&mut argument).map(|_| ())
+    fn set_max_vcpus(&mut self, dom: DomId, count: u32) -> Result<()> {
+        domctl::set_max_vcpus(sdk(dom), count)
     }
 
     fn set_max_memory(&mut self, dom: DomId, kib: u64) -> Result<()> {
-        let mut argument = on(dom, dc::XEN_DOMCTL_MAX_MEM);
-        argument.set_max_mem(dc::DomctlMaxMem { max_memkb: kib });
-        domctl(&mut argument).map(|_| ())
+        domctl::set_max_memory(sdk(dom), kib)
     }
 
     fn set_memory_map(&mut self, dom: DomId, bytes: u64) -> Result<()> {
-        let mut entry = [0u8; 20];
-        entry[8..16].copy_from_slice(&bytes.to_le_bytes());
-        entry[16..].copy_from_slice(&mem::E820_RAM.to_le_bytes());
-        let map = mem::MemoryMap { nr_entries: 1, buffer: entry[..].input(), ..Default::default() };
-        let mut argument = mem::ForeignMemoryMap { domid: dom.0, map, ..Default::default() };
-        memory_op(mem::XENMEM_SET_MEMORY_MAP, &mut argument).map(|_| ())
+        memory::set_memory_map(sdk(dom), &[E820Entry { addr: 0, size: bytes, type_: E820_RAM }])
     }
 
     fn alloc_unbound(&mut self, dom: DomId) -> Result<u32> {
@@ -139,16 +116,9 @@ impl Hypervisor for Machine {
     }
 
     fn populate(&mut self, dom: DomId, first_pfn: u64, count: usize) -> Result<Vec<u64>> {
-        let mut frames: Vec<u64> = (first_pfn..).take(count).collect();
-        let mut argument = mem::MemoryReservation {
-            extent_start: frames[..].output(),
-            nr_extents: count as u64,
-            domid: dom.0,
-            ..Default::default()
-        };
-        let done = memory_op(mem::XENMEM_POPULATE_PHYSMAP, &mut argument)?;
-        frames.truncate(done as usize);
-        Ok(frames)
+        let pfns: Vec<Pfn> = (first_pfn..).take(count).map(Pfn).collect();
+        let frames = memory::populate(sdk(dom), &pfns, 0)?;
+        Ok(frames.into_iter().map(|mfn| mfn.0).collect())
     }
 
     fn map_foreign(&mut self, dom: DomId, mfns: &[u64]) -> Result<ForeignWindow> {
@@ -157,53 +127,33 @@ impl Hypervisor for Machine {
     }
 
     fn hypercall_init(&mut self, dom: DomId, mfn: u64) -> Result<()> {
-        let mut argument = on(dom, dc::XEN_DOMCTL_HYPERCALL_INIT);
-        argument.set_hypercall_init(dc::DomctlHypercallInit { gmfn: mfn });
-        domctl(&mut argument).map(|_| ())
+        domctl::hypercall_init(sdk(dom), Mfn(mfn))
     }
 
     fn pin_l4(&mut self, dom: DomId, mfn: u64) -> Result<()> {
-        let mut operation = xen::MmuextOp { cmd: xen::MMUEXT_PIN_L4_TABLE, ..Default::default() };
-        operation.set_mfn(mfn);
-        mmuext_op(operation, dom.0)
+        mmu::pin(sdk(dom), 4, Mfn(mfn))
     }
 
     fn set_vcpu_context(&mut self, dom: DomId, vcpu: u32, context: &VcpuGuestContext) -> Result<()> {
-        let mut argument = on(dom, dc::XEN_DOMCTL_SETVCPUCONTEXT);
-        let ctxt = core::slice::from_ref(context).input();
-        argument.set_vcpucontext(dc::DomctlVcpucontext { vcpu, ctxt, ..Default::default() });
-        domctl(&mut argument).map(|_| ())
+        domctl::set_vcpu_context(sdk(dom), vcpu, context)
     }
 
     fn grant_frame(&mut self, dom: DomId) -> Result<u64> {
-        let mut frames = [0u64];
-        let mut argument = mem::MemAcquireResource {
-            domid: dom.0,
-            type_: mem::XENMEM_RESOURCE_GRANT_TABLE as u16,
-            id: mem::XENMEM_RESOURCE_GRANT_TABLE_ID_SHARED,
-            nr_frames: 1,
-            frame_list: frames[..].output(),
-            ..Default::default()
-        };
-        memory_op(mem::XENMEM_ACQUIRE_RESOURCE, &mut argument)?;
-        Ok(frames[0])
+        let kind = XENMEM_RESOURCE_GRANT_TABLE as u16;
+        let frames = memory::acquire_resource(sdk(dom), kind, XENMEM_RESOURCE_GRANT_TABLE_ID_SHARED, 0, 1)?;
+        frames.first().map(|mfn| mfn.0).ok_or(Errno::EINVAL)
     }
 
     fn pause(&mut self, dom: DomId) -> Result<()> {
-        plain(dom, dc::XEN_DOMCTL_PAUSEDOMAIN)
+        domctl::pause(sdk(dom))
     }
 
     fn unpause(&mut self, dom: DomId) -> Result<()> {
-        plain(dom, dc::XEN_DOMCTL_UNPAUSEDOMAIN)
+        domctl::unpause(sdk(dom))
     }
 
     fn destroy(&mut self, dom: DomId) -> Result<()> {
-        loop {
-            match plain(dom, dc::XEN_DOMCTL_DESTROYDOMAIN) {
-                Err(Errno::ERESTART) => {}
-                other => return other,
-            }
-        }
+        domctl::destroy(sdk(dom))
     }
 
     fn domains(&mut self) -> Result<Vec<DomainInfo>> {
@@ -211,15 +161,7 @@ impl Hypervisor for Machine {
         let mut first = 0;
         loop {
             let mut buffer = vec![DomctlGetdomaininfo::default(); LIST];
-            let mut argument = sc::Sysctl { cmd: sc::XEN_SYSCTL_GETDOMAININFOLIST, ..Default::default() };
-            argument.set_getdomaininfolist(sc::SysctlGetdomaininfolist {
-                first_domain: first,
-                max_domains: LIST as u32,
-                buffer: buffer[..].output(),
-                ..Default::default()
-            });
-            sysctl(&mut argument)?;
-            let count = (argument.as_getdomaininfolist().num_domains as usize).min(LIST);
+            let count = sysctl::domain_list(domu_sdk::DomId(first), &mut buffer)?;
             all.extend(buffer[..count].iter().map(info));
             match buffer[..count].last() {
                 Some(last) if count == LIST => first = last.domain + 1,
@@ -229,9 +171,7 @@ impl Hypervisor for Machine {
     }
 
     fn host_info(&mut self) -> Result<HostInfo> {
-        let mut argument = sc::Sysctl { cmd: sc::XEN_SYSCTL_PHYSINFO, ..Default::default() };
-        sysctl(&mut argument)?;
-        let physical = argument.as_physinfo();
+        let physical = sysctl::physinfo()?;
         Ok(HostInfo {
             version: version::version()?,
             extra_version: version::extra_version()?,
@@ -246,14 +186,8 @@ impl Hypervisor for Machine {
 
     fn log(&mut self) -> Result<String> {
         let mut buffer = vec![0u8; LOG];
-        let mut argument = sc::Sysctl { cmd: sc::XEN_SYSCTL_READCONSOLE, ..Default::default() };
-        argument.set_readconsole(sc::SysctlReadconsole {
-            buffer: buffer[..].output(),
-            count: LOG as u32,
-            ..Default::default()
-        });
-        sysctl(&mut argument)?;
-        buffer.truncate(argument.as_readconsole().count as usize);
+        let count = sysctl::read_console(&mut buffer, false)?;
+        buffer.truncate(count);
         Ok(String::from_utf8_lossy(&buffer).into_owned())
     }
 
