@@ -8,9 +8,10 @@
 //! `info` the sixteen bytes per frame · `heap` free frames · `flush` when each CPU last forgot its translations ·
 //! [`table`] owners and general references · [`types`] kinds and typed references · [`pte`] what an entry may contain ·
 //! [`entry`] references that entries hold · `validate` tables as a whole · [`descriptor`] segment descriptors ·
-//! `audit` recounts everything and compares.
+//! [`audit`] recounts everything and compares.
 
 mod account;
+pub mod audit;
 pub mod descriptor;
 pub mod entry;
 mod flush;

@@ -1,7 +1,7 @@
 //! Page tables and memory of domains: what guests, builders and the end of a domain do with frames.
 //!
-//! `update` changes of single entries · [`walk`] the way of the CPU through a guest's tables · [`roots`] base pointers and pins ·
-//! [`pages`] frames that are handed to domains, lent, filled · [`teardown`] the end · `store` guests' plain stores to
+//! [`update`] changes of single entries · [`walk`] the way of the CPU through a guest's tables · [`roots`] base pointers and pins ·
+//! [`pages`] frames that are handed to domains, lent, filled · [`teardown`] the end · [`store`] guests' plain stores to
 //! their page tables.
 //!
 //! Nothing here has a lock. Entries change by compare-and-swap: who wins the swap owns the reference of the entry that was
@@ -9,12 +9,18 @@
 
 pub mod pages;
 pub mod roots;
+pub mod store;
 pub mod teardown;
+pub mod update;
 pub mod walk;
 
 pub use pages::{
     alloc_shared, fill_page, free_shared, get_descriptor_page, give_frames, put_descriptor_page,
     write_descriptor,
 };
-pub use roots::{pin_root, set_kernel_root};
+pub use roots::{pin_root, set_kernel_root, set_user_root};
+pub use store::emulate_pt_write;
 pub use teardown::relinquish;
+
+#[cfg(test)]
+pub(crate) mod testing;

@@ -78,7 +78,7 @@ pub enum Which {
     User,
 }
 
-/// Changes a root of the running vCPU. The old root's reference is dropped; what that leaves to do is in
+/// Changes a root of the running vCPU, which is in kernel mode; a kernel root is loaded at once. Says whether it was another. The old root's reference is dropped; what that leaves to do is in
 /// `state.unfinished_table`. An [`Mfn::INVALID`] user root is none.
 ///
 /// # Errors
@@ -102,6 +102,10 @@ pub fn switch_root<P: Platform>(
         frame::get_page_type(hv, root, domain, Kind::L4)?;
     }
     let old = core::mem::replace(slot, root);
+    if which == Which::Kernel {
+        // Before the old one may go: the CPU must not walk a frame that is no table any more.
+        hv.platform.load_root(root);
+    }
     if old != Mfn::INVALID
         && let Err(left) = frame::put_page_type_preemptible(hv, old)
     {

@@ -60,9 +60,8 @@ fn relinquish_frame<P: Platform>(hv: &Hypervisor<P>, domain: &Domain, mfn: Mfn) 
 fn drop_roots<P: Platform>(hv: &Hypervisor<P>, domain: &Domain) -> Result<(), Fail> {
     for vcpu in domain.vcpus() {
         let Some(mut state) = vcpu.state.try_lock() else { return Err(Fail::Again) };
-        for unfinished in state.unfinished_table.take() {
-            let _ = frame::finish(hv, unfinished).inspect_err(|left| state.unfinished_table = Some(left.0));
-        }
+        // A table that is partial is found by the pass over the frames.
+        state.unfinished_table = None;
         for user in [true, false] {
             let slot = if user { &mut state.user_root } else { &mut state.kernel_root };
             let root = core::mem::replace(slot, Mfn::INVALID);

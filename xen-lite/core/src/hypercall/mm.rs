@@ -1,0 +1,366 @@
+//! Shims of `mmu_update`, `update_va_mapping` and `mmuext_op` (xen.h).
+//!
+//! A list that is interrupted goes on by being called again: the arguments then name the rest of the list, `MMU_UPDATE_PREEMPTED`
+//! marks the count, and the number of requests done so far stands at `pdone`. A table whose taking apart was interrupted is
+//! remembered with the vCPU and finished first, before the next change of any kind.
+
+use abi::xen::{
+    MMU_MACHPHYS_UPDATE, MMU_NORMAL_PT_UPDATE, MMU_PT_UPDATE_NO_TRANSLATE, MMU_PT_UPDATE_PRESERVE_AD,
+    MmuUpdate, UVMF_ALL, UVMF_FLUSHTYPE_MASK, UVMF_INVLPG, UVMF_TLB_FLUSH,
+};
+
+use super::guest::{GuestHandle, read_bytes, read_one, write_one};
+use super::{Args, Caller};
+use crate::Hypervisor;
+use crate::addr::{DomId, GuestVirt, MachineAddr, Mfn};
+use crate::domain::Domain;
+use crate::effects::Done;
+use crate::fail::{Errno, Fail};
+use crate::frame::entry::Mapper;
+use crate::frame::{self, Kind, Stop};
+use crate::mm::update::{How, update_l1, update_table};
+use crate::mm::{pages, roots, walk};
+use crate::platform::{Flush, Platform};
+
+pub mod ext;
+
+/// In the count: the call continues one that was interrupted (`MMU_UPDATE_PREEMPTED`).
+const PREEMPTED: u32 = 1 << 31;
+/// Requests between two looks at the interrupts.
+const PORTION: u64 = 16;
+
+/// Whose frames a request means, from the domain id that the guest gave.
+///
+/// # Errors
+/// `ESRCH` for a domain that does not exist, and for one's own number instead of `DOMID_SELF`; `EPERM` for a domain that the
+/// caller does not control.
+#[inline(always)]
+fn page_owner<P: Platform>(hv: &Hypervisor<P>, caller: &Caller<'_>, id: u16) -> Result<DomId, Errno> {
+    let id = DomId::new(id);
+    if id == DomId::SELF { Ok(caller.domain.id) } else { other_owner(hv, caller, id) }
+}
+
+#[cold]
+fn other_owner<P: Platform>(hv: &Hypervisor<P>, caller: &Caller<'_>, id: DomId) -> Result<DomId, Errno> {
+    if id == DomId::IO {
+        return Ok(id);
+    }
+    if id == caller.domain.id || (id != DomId::XEN && hv.domains.get(id).is_none()) {
+        return Err(Errno::ESRCH);
+    }
+    if caller.domain.privileged { Ok(id) } else { Err(Errno::EPERM) }
+}
+
+/// A list of requests, how far it is, and where that is reported.
+struct Progress {
+    at: u64,
+    count: u64,
+    done_at: u64,
+    before: u32,
+}
+
+impl Progress {
+    /// Takes the arguments apart: list, count, `pdone`.
+    #[inline(always)]
+    fn new<P: Platform>(hv: &Hypervisor<P>, args: &Args) -> Progress {
+        let count = args[1] as u32;
+        let resumed = count & PREEMPTED != 0 && args[2] != 0;
+        let before = if resumed { read_one(hv, args[2]).unwrap_or(0) } else { 0 };
+        Progress { at: 0, count: u64::from(count & !PREEMPTED), done_at: args[2], before }
+    }
+
+    /// Ends the call: `result` is about request `self.at`, those before it are done.
+    #[inline(always)]
+    fn end<P: Platform>(
+        self,
+        hv: &Hypervisor<P>,
+        args: &mut Args,
+        size: usize,
+        result: Result<(), Fail>,
+    ) -> Result<Done, Fail> {
+        if self.done_at != 0 {
+            write_one(hv, self.done_at, &(self.before + self.at as u32))?;
+        }
+        match result {
+            Ok(()) => Ok(Done::OK),
+            Err(Fail::Again) => {
+                args[0] += self.at * size as u64;
+                args[1] = self.count - self.at | u64::from(PREEMPTED);
+                Err(Fail::Again)
+            }
+            Err(other) => Err(other),
+        }
+    }
+}
+
+/// A table kept from one request of a list to the next.
+struct Held {
+    mfn: Mfn,
+    kind: Kind,
+}
+
+impl Held {
+    const NONE: Held = Held { mfn: Mfn::INVALID, kind: Kind::None };
+
+    /// Holds the table `mfn` of `owner` instead of the one before; `false` when it is none.
+    #[inline(always)]
+    fn hold<P: Platform>(
+        &mut self,
+        hv: &Hypervisor<P>,
+        caller: &mut Caller<'_>,
+        mfn: Mfn,
+        owner: DomId,
+    ) -> bool {
+        if self.mfn == mfn {
+            return true;
+        }
+        self.release(hv, caller);
+        let kind = hv.frames.describe(mfn).1;
+        if kind.level() == 0 || !frame::get_held(hv, mfn, owner, kind) {
+            return false;
+        }
+        *self = Held { mfn, kind };
+        true
+    }
+
+    #[inline(always)]
+    fn release<P: Platform>(&mut self, hv: &Hypervisor<P>, caller: &mut Caller<'_>) {
+        if self.mfn != Mfn::INVALID {
+            if let Err(left) = frame::put_page_type_preemptible(hv, self.mfn) {
+                caller.state.unfinished_table = Some(left.0);
+            }
+            *self = Held::NONE;
+        }
+    }
+}
+
+/// `mmu_update`: list of requests, their number, where to report how many were done, and the domain whose frames are meant
+/// (in the upper half: one more than the domain whose tables are meant).
+///
+/// # Errors
+/// That of the first request that fails; those before it are done.
+#[inline]
+pub fn mmu_update<P: Platform>(
+    hv: &Hypervisor<P>,
+    caller: &mut Caller<'_>,
+    args: &mut Args,
+) -> Result<Done, Fail> {
+    roots::finish_table(hv, caller.state)?;
+    let mut progress = Progress::new(hv, args);
+    let requests = GuestHandle::<MmuUpdate>::new(args[0], progress.count)?;
+    let by = mapper(hv, caller, args[3])?;
+    let mut held = Held::NONE;
+    let mut result = Ok(());
+    while progress.at < progress.count {
+        if progress.at % PORTION == PORTION - 1 && hv.platform.interrupt_pending() {
+            result = Err(Fail::Again);
+            break;
+        }
+        result = match requests.read(hv, progress.at) {
+            Ok(request) => one_update(hv, caller, &mut held, &request, &by),
+            Err(errno) => Err(errno.into()),
+        };
+        if result.is_err() {
+            break;
+        }
+        progress.at += 1;
+        if caller.state.unfinished_table.is_some() {
+            held.release(hv, caller);
+            result = roots::finish_table(hv, caller.state);
+            if result.is_err() {
+                break;
+            }
+        }
+    }
+    held.release(hv, caller);
+    progress.end(hv, args, size_of::<MmuUpdate>(), result)
+}
+
+#[inline(always)]
+fn mapper<P: Platform>(hv: &Hypervisor<P>, caller: &Caller<'_>, domains: u64) -> Result<Mapper, Errno> {
+    let pages = page_owner(hv, caller, domains as u16)?;
+    let mut by = Mapper { table: caller.domain.id, pages, hardware: caller.domain.privileged };
+    let tables = (domains >> 16) as u16;
+    if tables != 0 {
+        let owner = DomId::new(tables - 1);
+        if owner != by.table {
+            let domain = hv.domains.get(owner).ok_or(Errno::EINVAL)?;
+            if !caller.domain.privileged {
+                return Err(Errno::EPERM);
+            }
+            by.table = owner;
+            by.hardware = domain.privileged;
+        }
+    }
+    Ok(by)
+}
+
+#[inline(always)]
+fn one_update<P: Platform>(
+    hv: &Hypervisor<P>,
+    caller: &mut Caller<'_>,
+    held: &mut Held,
+    request: &MmuUpdate,
+    by: &Mapper,
+) -> Result<(), Fail> {
+    let at = MachineAddr::new(request.ptr & !7);
+    let how = match request.ptr & 7 {
+        MMU_NORMAL_PT_UPDATE | MMU_PT_UPDATE_NO_TRANSLATE => How::Set,
+        MMU_PT_UPDATE_PRESERVE_AD => How::PreserveAccess,
+        MMU_MACHPHYS_UPDATE => return machphys(hv, at.mfn(), request.val, by.pages),
+        other => {
+            log::debug!("{}: mmu_update with command {other}", caller.domain.id);
+            return Err(Errno::ENOSYS.into());
+        }
+    };
+    let (mfn, index) = (at.mfn(), at.offset() / 8);
+    if !held.hold(hv, caller, mfn, by.table) {
+        return plain_update(hv, mfn, index, request.val, by);
+    }
+    if held.kind == Kind::L1 {
+        // How::IfEqual is not used here, so nothing can differ.
+        let _ = update_l1(hv, mfn, index, request.val, how, by)?;
+        return Ok(());
+    }
+    if by.pages != by.table {
+        return Err(Errno::EINVAL.into());
+    }
+    if let Err(left) = update_table(hv, mfn, held.kind.level(), index, request.val, how, by.table)? {
+        caller.state.unfinished_table = Some(left.0);
+    }
+    Ok(())
+}
+
+/// A request for a frame that is no table: it is written as it would be by the guest.
+#[cold]
+fn plain_update<P: Platform>(
+    hv: &Hypervisor<P>,
+    mfn: Mfn,
+    index: usize,
+    value: u64,
+    by: &Mapper,
+) -> Result<(), Fail> {
+    pages::with_writable(hv, by.table, mfn, || hv.platform.store(mfn, index, value)).inspect_err(|_| {
+        log::debug!("{}: mmu_update of entry {index} of {mfn}: {:?}", by.table, hv.frames.describe(mfn));
+    })
+}
+
+fn machphys<P: Platform>(hv: &Hypervisor<P>, mfn: Mfn, pfn: u64, owner: DomId) -> Result<(), Fail> {
+    if !hv.frames.get_page(mfn, owner) {
+        log::debug!("machine-to-physical entry of {mfn}, which is not {owner}'s");
+        return Err(Errno::EINVAL.into());
+    }
+    hv.platform.set_m2p(mfn, pfn);
+    frame::put_page(hv, mfn);
+    Ok(())
+}
+
+/// `update_va_mapping`: address, new L1 entry, what to flush.
+///
+/// # Errors
+/// `EINVAL` when there is no L1 table for the address; else what the entry deserves.
+#[inline]
+pub fn update_va_mapping<P: Platform>(
+    hv: &Hypervisor<P>,
+    caller: &mut Caller<'_>,
+    args: &mut Args,
+) -> Result<Done, Fail> {
+    let by = Mapper { table: caller.domain.id, pages: caller.domain.id, hardware: caller.domain.privileged };
+    va_mapping(hv, caller, args, &by)
+}
+
+/// `update_va_mapping_otherdomain`: as [`update_va_mapping`]; the fourth argument is the domain whose frame is meant.
+///
+/// # Errors
+/// As [`update_va_mapping`], and as for the domain of [`mmu_update`].
+pub fn update_va_mapping_otherdomain<P: Platform>(
+    hv: &Hypervisor<P>,
+    caller: &mut Caller<'_>,
+    args: &mut Args,
+) -> Result<Done, Fail> {
+    let pages = page_owner(hv, caller, args[3] as u16)?;
+    let by = Mapper { table: caller.domain.id, pages, hardware: caller.domain.privileged };
+    va_mapping(hv, caller, args, &by)
+}
+
+#[inline(always)]
+fn va_mapping<P: Platform>(
+    hv: &Hypervisor<P>,
+    caller: &mut Caller<'_>,
+    args: &mut Args,
+    by: &Mapper,
+) -> Result<Done, Fail> {
+    roots::finish_table(hv, caller.state)?;
+    let va = GuestVirt::new(args[0]);
+    let found = walk::l1_of(hv, caller.state.root(), va);
+    let Some((table, index)) = found.filter(|at| frame::get_held(hv, at.0, by.table, Kind::L1)) else {
+        log::debug!("{}: update_va_mapping for {va}, which has no L1 table", by.table);
+        return Err(Errno::EINVAL.into());
+    };
+    let result = update_l1(hv, table, index, args[1], How::Set, by);
+    frame::put_page_type(hv, table);
+    let _ = result?;
+    if args[2] & UVMF_FLUSHTYPE_MASK != 0 { flush_after(hv, caller, args[2], va) } else { Ok(Done::OK) }
+}
+
+fn flush_after<P: Platform>(
+    hv: &Hypervisor<P>,
+    caller: &Caller<'_>,
+    flags: u64,
+    va: GuestVirt,
+) -> Result<Done, Fail> {
+    let cpus = match flags & !UVMF_FLUSHTYPE_MASK {
+        0 => own_cpu(hv),
+        UVMF_ALL => all_cpus(hv),
+        bitmap => cpus_of(hv, caller.domain, bitmap)?,
+    };
+    match flags & UVMF_FLUSHTYPE_MASK {
+        UVMF_TLB_FLUSH => flush_everything(hv, cpus),
+        UVMF_INVLPG => flush_page(hv, va, cpus),
+        _ => {}
+    }
+    Ok(Done::OK)
+}
+
+fn flush_everything<P: Platform>(hv: &Hypervisor<P>, cpus: u64) {
+    if cpus != 0 {
+        frame::flush_all(hv, cpus);
+    }
+}
+
+#[inline(always)]
+fn flush_page<P: Platform>(hv: &Hypervisor<P>, va: GuestVirt, cpus: u64) {
+    if va.is_canonical() && cpus != 0 {
+        hv.platform.flush(Flush::Page(va), cpus);
+    }
+}
+
+#[inline(always)]
+fn own_cpu<P: Platform>(hv: &Hypervisor<P>) -> u64 {
+    1 << (hv.platform.cpu().raw() & 63)
+}
+
+#[inline(always)]
+fn all_cpus<P: Platform>(hv: &Hypervisor<P>) -> u64 {
+    u64::MAX >> (64 - hv.platform.cpus().clamp(1, 64))
+}
+
+/// The CPUs that may have translations of these vCPUs, given as a bitmap in guest memory. A CPU on which a vCPU ran last may still hold some, so
+/// any vCPU means all CPUs.
+///
+/// # Errors
+/// `EFAULT`.
+fn cpus_of<P: Platform>(hv: &Hypervisor<P>, domain: &Domain, bitmap: u64) -> Result<u64, Errno> {
+    let vcpus = domain.vcpus().len();
+    let mut bytes = [0; crate::domain::MAX_VCPUS as usize / 8];
+    let bytes = &mut bytes[..vcpus.div_ceil(8).clamp(1, crate::domain::MAX_VCPUS as usize / 8)];
+    read_bytes(hv, bitmap, bytes)?;
+    let any = (0..vcpus).any(|vcpu| bytes.get(vcpu / 8).is_some_and(|byte| byte >> (vcpu % 8) & 1 == 1));
+    Ok(if any { all_cpus(hv) } else { 0 })
+}
+
+impl From<Errno> for Stop {
+    fn from(errno: Errno) -> Stop {
+        Stop::Errno(errno)
+    }
+}

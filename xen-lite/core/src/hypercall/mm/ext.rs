@@ -1,0 +1,177 @@
+//! `mmuext_op` (xen.h): pins, base pointers, flushes, the LDT, whole pages.
+
+use abi::xen::{
+    MMUEXT_CLEAR_PAGE, MMUEXT_COPY_PAGE, MMUEXT_FLUSH_CACHE, MMUEXT_FLUSH_CACHE_GLOBAL, MMUEXT_INVLPG_ALL,
+    MMUEXT_INVLPG_LOCAL, MMUEXT_INVLPG_MULTI, MMUEXT_MARK_SUPER, MMUEXT_NEW_BASEPTR, MMUEXT_NEW_USER_BASEPTR,
+    MMUEXT_PIN_L1_TABLE, MMUEXT_PIN_L2_TABLE, MMUEXT_PIN_L3_TABLE, MMUEXT_PIN_L4_TABLE, MMUEXT_SET_LDT,
+    MMUEXT_TLB_FLUSH_ALL, MMUEXT_TLB_FLUSH_LOCAL, MMUEXT_TLB_FLUSH_MULTI, MMUEXT_UNMARK_SUPER,
+    MMUEXT_UNPIN_TABLE, MmuextOp,
+};
+
+use super::{Progress, all_cpus, cpus_of, flush_everything, flush_page, own_cpu, page_owner};
+use crate::Hypervisor;
+use crate::addr::{DomId, GuestVirt, Mfn, PAGE_SIZE};
+use crate::effects::{Done, Effects, Todo};
+use crate::fail::{Errno, Fail};
+use crate::frame::{self, Kind, types};
+use crate::hypercall::guest::{GuestHandle, range_ok};
+use crate::hypercall::{Args, Caller};
+use crate::mm::pages;
+use crate::mm::roots::{self, Which};
+use crate::platform::Platform;
+
+/// Entries that an LDT may have.
+const LDT_ENTRIES: u32 = 8192;
+
+/// `mmuext_op`: list of operations, their number, where to report how many were done, and the domain whose frames are
+/// meant.
+///
+/// # Errors
+/// That of the first operation that fails; those before it are done.
+#[inline]
+pub fn mmuext_op<P: Platform>(
+    hv: &Hypervisor<P>,
+    caller: &mut Caller<'_>,
+    args: &mut Args,
+) -> Result<Done, Fail> {
+    roots::finish_table(hv, caller.state)?;
+    let mut progress = Progress::new(hv, args);
+    let ops = GuestHandle::<MmuextOp>::new(args[0], progress.count)?;
+    let owner = page_owner(hv, caller, args[3] as u16)?;
+    let mut effects = Effects::NONE;
+    let mut result = Ok(());
+    while progress.at < progress.count {
+        if progress.at != 0 && hv.platform.interrupt_pending() {
+            result = Err(Fail::Again);
+            break;
+        }
+        result = match ops.read(hv, progress.at) {
+            Ok(op) => one(hv, caller, &op, owner, &mut effects),
+            Err(errno) => Err(errno.into()),
+        };
+        if result.is_err() {
+            break;
+        }
+        progress.at += 1;
+        result = roots::finish_table(hv, caller.state);
+        if result.is_err() {
+            break;
+        }
+    }
+    match progress.end(hv, args, size_of::<MmuextOp>(), result) {
+        Ok(_) => Ok(Done::with(effects)),
+        Err(Fail::Again) if effects != Effects::NONE => Err(Fail::AgainWith(effects)),
+        Err(fail) => Err(fail),
+    }
+}
+
+#[inline(always)]
+fn one<P: Platform>(
+    hv: &Hypervisor<P>,
+    caller: &mut Caller<'_>,
+    op: &MmuextOp,
+    owner: DomId,
+    effects: &mut Effects,
+) -> Result<(), Fail> {
+    let mfn = Mfn::new(op.as_mfn());
+    let own = if owner == caller.domain.id { Ok(()) } else { Err(Fail::Errno(Errno::EPERM)) };
+    match op.cmd {
+        MMUEXT_NEW_BASEPTR => {
+            own?;
+            let switched = roots::switch_root(hv, owner, caller.state, Which::Kernel, mfn);
+            switched.map(drop).inspect_err(|fail| log_root(owner, mfn, fail))
+        }
+        MMUEXT_NEW_USER_BASEPTR => {
+            own?;
+            let root = if mfn.raw() == 0 { Mfn::INVALID } else { mfn };
+            let switched = roots::switch_root(hv, owner, caller.state, Which::User, root);
+            switched.map(drop).inspect_err(|fail| log_root(owner, mfn, fail))
+        }
+        MMUEXT_PIN_L1_TABLE => pin(hv, mfn, owner, Kind::L1),
+        MMUEXT_PIN_L2_TABLE => pin(hv, mfn, owner, Kind::L2),
+        MMUEXT_PIN_L3_TABLE => pin(hv, mfn, owner, Kind::L3),
+        MMUEXT_PIN_L4_TABLE => pin(hv, mfn, owner, Kind::L4),
+        MMUEXT_UNPIN_TABLE => {
+            if let Some(left) = roots::unpin(hv, owner, mfn)? {
+                caller.state.unfinished_table = Some(left);
+            }
+            Ok(())
+        }
+        MMUEXT_TLB_FLUSH_LOCAL => own.map(|()| flush_everything(hv, own_cpu(hv))),
+        MMUEXT_TLB_FLUSH_ALL => own.map(|()| flush_everything(hv, all_cpus(hv))),
+        MMUEXT_INVLPG_LOCAL => own.map(|()| flush_page(hv, address(op), own_cpu(hv))),
+        MMUEXT_INVLPG_ALL => own.map(|()| flush_page(hv, address(op), all_cpus(hv))),
+        MMUEXT_TLB_FLUSH_MULTI | MMUEXT_INVLPG_MULTI => {
+            own?;
+            let cpus = cpus_of(hv, caller.domain, op.as_vcpumask().addr())?;
+            if op.cmd == MMUEXT_TLB_FLUSH_MULTI {
+                flush_everything(hv, cpus);
+            } else {
+                flush_page(hv, address(op), cpus);
+            }
+            Ok(())
+        }
+        MMUEXT_FLUSH_CACHE | MMUEXT_FLUSH_CACHE_GLOBAL => own.and_then(|()| flush_cache(hv, caller)),
+        MMUEXT_SET_LDT => own.and_then(|()| set_ldt(caller, op, effects)),
+        MMUEXT_CLEAR_PAGE => pages::with_writable(hv, owner, mfn, || hv.platform.clear(mfn)),
+        MMUEXT_COPY_PAGE => copy_page(hv, owner, mfn, Mfn::new(op.as_src_mfn())),
+        MMUEXT_MARK_SUPER | MMUEXT_UNMARK_SUPER => Err(Errno::EOPNOTSUPP.into()),
+        other => {
+            log::debug!("{owner}: mmuext_op with command {other}");
+            Err(Errno::ENOSYS.into())
+        }
+    }
+}
+
+fn address(op: &MmuextOp) -> GuestVirt {
+    GuestVirt::new(op.as_linear_addr())
+}
+
+#[cold]
+fn log_root(owner: DomId, mfn: Mfn, fail: &Fail) {
+    if let Fail::Errno(errno) = fail {
+        log::debug!("{owner}: {mfn} cannot be a base pointer: {errno:?}");
+    }
+}
+
+fn pin<P: Platform>(hv: &Hypervisor<P>, mfn: Mfn, owner: DomId, kind: Kind) -> Result<(), Fail> {
+    types::pin(hv, mfn, owner, kind).map_err(|stop| {
+        log::debug!("{owner}: pin of {mfn} as {kind:?}: {stop:?}");
+        stop.into()
+    })
+}
+
+/// Only domains with hardware may slow the whole machine down.
+fn flush_cache<P: Platform>(hv: &Hypervisor<P>, caller: &Caller<'_>) -> Result<(), Fail> {
+    if !caller.domain.privileged {
+        return Err(Errno::EACCES.into());
+    }
+    hv.platform.flush_cache();
+    Ok(())
+}
+
+fn set_ldt(caller: &mut Caller<'_>, op: &MmuextOp, effects: &mut Effects) -> Result<(), Fail> {
+    let (base, entries) = (op.as_linear_addr(), op.as_nr_ents());
+    let fits =
+        entries <= LDT_ENTRIES && base % PAGE_SIZE as u64 == 0 && range_ok(base, u64::from(entries) * 8);
+    if !fits {
+        log::debug!("{}: LDT of {entries} entries at {base:#x}", caller.domain.id);
+        return Err(Errno::EINVAL.into());
+    }
+    if (caller.state.ldt_base, caller.state.ldt_entries) != (base, entries) {
+        caller.state.ldt_base = base;
+        caller.state.ldt_entries = entries;
+        *effects = effects.and(Effects::todo(Todo::LOAD_DESCRIPTORS));
+    }
+    Ok(())
+}
+
+fn copy_page<P: Platform>(hv: &Hypervisor<P>, owner: DomId, to: Mfn, from: Mfn) -> Result<(), Fail> {
+    if !hv.frames.get_page(from, owner) {
+        log::debug!("{owner}: copy from {from}, which is not its own");
+        return Err(Errno::EINVAL.into());
+    }
+    let result = pages::with_writable(hv, owner, to, || hv.platform.copy_frame(to, from));
+    frame::put_page(hv, from);
+    result
+}

@@ -1,0 +1,116 @@
+//! A guest's plain store to one of its L1 tables.
+//!
+//! Tables are mapped read-only, so the store faults. Rather than making every guest use a hypercall, the instruction is looked
+//! at, its effect on the entry is computed, and the new entry goes the ordinary way of [`super::update`]. What is not
+//! understood, crosses an entry, or is refused, is the guest's page fault.
+//!
+//! The decoder knows the instructions with which kernels write entries: `mov`, `xchg`, `cmpxchg`, `xadd`, the arithmetic with a
+//! memory destination, and the bit instructions. The fault address is the operand's address, so the addressing form matters
+//! for the instruction's length only.
+
+use crate::addr::{GuestVirt, PAGE_SIZE};
+use crate::domain::{Mode, Registers};
+use crate::effects::Effects;
+use crate::frame::entry::Mapper;
+use crate::frame::pte::{self, PRESENT, WRITABLE};
+use crate::frame::{self, Kind, Stop};
+use crate::hypercall::Caller;
+use crate::hypervisor::Hypervisor;
+use crate::mm::update::{Differs, How, update_l1};
+use crate::mm::walk;
+use crate::platform::Platform;
+
+mod decode;
+
+use decode::{Instruction, decode};
+
+const FAULT_PRESENT: u32 = 1 << 0;
+const FAULT_WRITE: u32 = 1 << 1;
+const FAULT_RESERVED: u32 = 1 << 3;
+const FAULT_FETCH: u32 = 1 << 4;
+
+/// Longest instruction.
+const MAX_LENGTH: usize = 15;
+
+/// Deals with a page fault of the running vCPU if it is a store to one of its L1 tables: the store is done and the
+/// instruction passed, or it is to be executed again. `None`: the fault is the guest's.
+pub fn emulate_pt_write<P: Platform>(
+    hv: &Hypervisor<P>,
+    caller: &mut Caller<'_>,
+    va: u64,
+    error_code: u32,
+) -> Option<Effects> {
+    let wanted = FAULT_PRESENT | FAULT_WRITE;
+    if error_code & (wanted | FAULT_RESERVED | FAULT_FETCH) != wanted || caller.state.mode != Mode::Kernel {
+        return None;
+    }
+    let va = GuestVirt::new(va);
+    let mapping = walk::entry_of(hv, caller.state.kernel_root, va);
+    let table = pte::mfn(mapping);
+    if mapping & (PRESENT | WRITABLE) != PRESENT || !frame::get_held(hv, table, caller.domain.id, Kind::L1) {
+        return None;
+    }
+    let result = store(hv, caller, table, va);
+    frame::put_page_type(hv, table);
+    result
+}
+
+fn store<P: Platform>(
+    hv: &Hypervisor<P>,
+    caller: &mut Caller<'_>,
+    table: crate::addr::Mfn,
+    va: GuestVirt,
+) -> Option<Effects> {
+    let mut bytes = [0; MAX_LENGTH];
+    let known = fetch(hv, caller.state.regs.rip, &mut bytes);
+    let instruction = decode(&bytes[..known])?;
+    let (index, byte) = (va.raw() as usize % PAGE_SIZE / 8, va.raw() as u32 % 8);
+    if byte + instruction.width > 8 {
+        return None;
+    }
+    let by = Mapper { table: caller.domain.id, pages: caller.domain.id, hardware: caller.domain.privileged };
+    let mut old = hv.platform.load(table, index);
+    loop {
+        let (new, regs) = apply(&instruction, &caller.state.regs, old, byte * 8);
+        // Even a store of what is there is done, for the order of memory; it is a harmless change.
+        match update_l1(hv, table, index, new, How::IfEqual(old), &by) {
+            Ok(Ok(())) => {
+                caller.state.regs = regs;
+                caller.state.regs.rip = caller.state.regs.rip.wrapping_add(instruction.length as u64);
+                return Some(Effects::NONE);
+            }
+            Ok(Err(Differs(now))) => old = now,
+            Err(Stop::Again) => return Some(Effects::NONE),
+            Err(Stop::Errno(errno)) => {
+                log::debug!("{}: store of {new:#x} over {old:#x} at {va}: {errno:?}", caller.domain.id);
+                return None;
+            }
+        }
+    }
+}
+
+/// Reads the instruction, as much of it as is mapped.
+fn fetch<P: Platform>(hv: &Hypervisor<P>, rip: u64, bytes: &mut [u8; MAX_LENGTH]) -> usize {
+    let to_page_end = PAGE_SIZE - rip as usize % PAGE_SIZE;
+    let first = to_page_end.min(MAX_LENGTH);
+    if crate::hypercall::guest::read_bytes(hv, rip, &mut bytes[..first]).is_err() {
+        return 0;
+    }
+    let rest = rip.wrapping_add(first as u64);
+    if first == MAX_LENGTH || crate::hypercall::guest::read_bytes(hv, rest, &mut bytes[first..]).is_err() {
+        return first;
+    }
+    MAX_LENGTH
+}
+
+/// The entry and the registers after the instruction.
+fn apply(instruction: &Instruction, regs: &Registers, entry: u64, shift: u32) -> (u64, Registers) {
+    let mask = u64::MAX >> (64 - 8 * instruction.width);
+    let mut after = *regs;
+    let operand = entry >> shift & mask;
+    let result = instruction.execute(operand, &mut after);
+    (entry & !(mask << shift) | (result & mask) << shift, after)
+}
+
+#[cfg(test)]
+mod tests;

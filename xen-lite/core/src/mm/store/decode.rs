@@ -1,0 +1,369 @@
+//! The instructions with which kernels write page-table entries.
+
+use crate::domain::Registers;
+
+const CF: u64 = 1 << 0;
+const PF: u64 = 1 << 2;
+const AF: u64 = 1 << 4;
+const ZF: u64 = 1 << 6;
+const SF: u64 = 1 << 7;
+const OF: u64 = 1 << 11;
+
+/// What is done to the memory operand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    Mov,
+    Xchg,
+    Xadd,
+    CmpXchg,
+    Add,
+    Or,
+    And,
+    Sub,
+    Xor,
+    BitSet,
+    BitReset,
+    BitComplement,
+}
+
+/// The other operand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A register by its number, or one of AH to BH (`High`).
+    Register(u8),
+    High(u8),
+    Immediate(u64),
+}
+
+/// A decoded instruction with a memory destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Instruction {
+    pub action: Action,
+    pub source: Source,
+    /// Bytes of the operands: 1, 2, 4 or 8.
+    pub width: u32,
+    /// Bytes of the instruction.
+    pub length: usize,
+}
+
+struct Bytes<'a> {
+    all: &'a [u8],
+    at: usize,
+}
+
+impl Bytes<'_> {
+    fn next(&mut self) -> Option<u8> {
+        let byte = *self.all.get(self.at)?;
+        self.at += 1;
+        Some(byte)
+    }
+
+    fn skip(&mut self, count: usize) -> Option<()> {
+        self.at += count;
+        (self.at <= self.all.len()).then_some(())
+    }
+
+    /// A little-endian immediate of `size` bytes, sign-extended.
+    fn immediate(&mut self, size: u32) -> Option<u64> {
+        let mut value = 0u64;
+        for n in 0..size {
+            value |= u64::from(self.next()?) << (8 * n);
+        }
+        let unused = 64 - 8 * size;
+        Some(((value << unused) as i64 >> unused) as u64)
+    }
+
+    /// Passes SIB and displacement of a memory operand; `None` for a register operand.
+    fn skip_address(&mut self, modrm: u8) -> Option<()> {
+        let (mode, rm) = (modrm >> 6, modrm & 7);
+        let mut displacement = [0, 1, 4].get(usize::from(mode)).copied()?;
+        if rm == 4 {
+            let sib = self.next()?;
+            if mode == 0 && sib & 7 == 5 {
+                displacement = 4;
+            }
+        } else if mode == 0 && rm == 5 {
+            displacement = 4;
+        }
+        self.skip(displacement)
+    }
+}
+
+struct Prefixes {
+    rex: u8,
+    operand_16: bool,
+    lock: bool,
+}
+
+fn prefixes(bytes: &mut Bytes<'_>) -> Option<(Prefixes, u8)> {
+    let mut found = Prefixes { rex: 0, operand_16: false, lock: false };
+    loop {
+        let byte = bytes.next()?;
+        match byte {
+            0x66 => found.operand_16 = true,
+            0xf0 => found.lock = true,
+            // Segment overrides: the address is known from the fault.
+            0x26 | 0x2e | 0x36 | 0x3e | 0x64 | 0x65 => {}
+            0x40..=0x4f => {
+                found.rex = byte;
+                return Some((found, bytes.next()?));
+            }
+            _ => return Some((found, byte)),
+        }
+    }
+}
+
+/// Decodes one instruction; `None` for those that are not known, or have no memory destination.
+pub fn decode(all: &[u8]) -> Option<Instruction> {
+    let mut bytes = Bytes { all, at: 0 };
+    let (prefix, mut opcode) = prefixes(&mut bytes)?;
+    let two_bytes = opcode == 0x0f;
+    if two_bytes {
+        opcode = bytes.next()?;
+    }
+    let modrm = bytes.next()?;
+    bytes.skip_address(modrm)?;
+    let group = modrm >> 3 & 7;
+    let wide = match prefix {
+        Prefixes { rex, .. } if rex & 8 != 0 => 8,
+        Prefixes { operand_16: true, .. } => 2,
+        _ => 4,
+    };
+    let width = if is_byte_form(two_bytes, opcode) { 1 } else { wide };
+    let number = group | (prefix.rex & 4) << 1;
+    let register = if width == 1 && prefix.rex == 0 && group >= 4 {
+        Source::High(group - 4)
+    } else {
+        Source::Register(number)
+    };
+    let (action, source) = if two_bytes {
+        match opcode {
+            0xb0 | 0xb1 => (Action::CmpXchg, register),
+            0xc0 | 0xc1 => (Action::Xadd, register),
+            0xba => (bit_action(group)?, Source::Immediate(bytes.immediate(1)? & (8 * u64::from(width) - 1))),
+            _ => return None,
+        }
+    } else {
+        match opcode {
+            0x88 | 0x89 => (Action::Mov, register),
+            0x86 | 0x87 => (Action::Xchg, register),
+            0xc6 | 0xc7 if group == 0 => (Action::Mov, Source::Immediate(bytes.immediate(width.min(4))?)),
+            0x80 | 0x83 => (arithmetic(group)?, Source::Immediate(bytes.immediate(1)?)),
+            0x81 => (arithmetic(group)?, Source::Immediate(bytes.immediate(width.min(4))?)),
+            0x00..=0x3f if opcode & 6 == 0 => (arithmetic(opcode >> 3)?, register),
+            _ => return None,
+        }
+    };
+    if prefix.lock && action == Action::Mov {
+        return None;
+    }
+    Some(Instruction { action, source, width, length: bytes.at })
+}
+
+fn is_byte_form(two_bytes: bool, opcode: u8) -> bool {
+    opcode & 1 == 0 && !(two_bytes && opcode == 0xba)
+}
+
+fn arithmetic(group: u8) -> Option<Action> {
+    match group {
+        0 => Some(Action::Add),
+        1 => Some(Action::Or),
+        4 => Some(Action::And),
+        5 => Some(Action::Sub),
+        6 => Some(Action::Xor),
+        _ => None,
+    }
+}
+
+fn bit_action(group: u8) -> Option<Action> {
+    match group {
+        5 => Some(Action::BitSet),
+        6 => Some(Action::BitReset),
+        7 => Some(Action::BitComplement),
+        _ => None,
+    }
+}
+
+impl Instruction {
+    fn mask(&self) -> u64 {
+        u64::MAX >> (64 - 8 * self.width)
+    }
+
+    fn source_value(&self, regs: &mut Registers) -> u64 {
+        match self.source {
+            Source::Register(number) => *register(regs, number) & self.mask(),
+            Source::High(number) => *register(regs, number) >> 8 & 0xff,
+            Source::Immediate(value) => value & self.mask(),
+        }
+    }
+
+    fn set_source(&self, regs: &mut Registers, value: u64) {
+        match self.source {
+            Source::Register(number) => set(register(regs, number), self.width, value),
+            Source::High(number) => {
+                let slot = register(regs, number);
+                *slot = *slot & !0xff00 | (value & 0xff) << 8;
+            }
+            Source::Immediate(_) => {}
+        }
+    }
+
+    /// Computes the new value of the memory operand, and changes registers and flags as the instruction does.
+    pub fn execute(&self, memory: u64, regs: &mut Registers) -> u64 {
+        let source = self.source_value(regs);
+        match self.action {
+            Action::Mov => source,
+            Action::Xchg => {
+                self.set_source(regs, memory);
+                source
+            }
+            Action::Xadd => {
+                let sum = self.add(memory, source, regs);
+                self.set_source(regs, memory);
+                sum
+            }
+            Action::CmpXchg => self.compare_exchange(memory, source, regs),
+            Action::Add => self.add(memory, source, regs),
+            Action::Sub => self.subtract(memory, source, regs),
+            Action::Or => self.logic(memory | source, regs),
+            Action::And => self.logic(memory & source, regs),
+            Action::Xor => self.logic(memory ^ source, regs),
+            Action::BitSet => bit(memory, source, regs, memory | 1 << source),
+            Action::BitReset => bit(memory, source, regs, memory & !(1 << source)),
+            Action::BitComplement => bit(memory, source, regs, memory ^ 1 << source),
+        }
+    }
+
+    fn compare_exchange(&self, memory: u64, source: u64, regs: &mut Registers) -> u64 {
+        let accumulator = regs.rax & self.mask();
+        self.subtract(accumulator, memory, regs);
+        if accumulator == memory {
+            return source;
+        }
+        set(&mut regs.rax, self.width, memory);
+        memory
+    }
+
+    fn add(&self, a: u64, b: u64, regs: &mut Registers) -> u64 {
+        let sum = a.wrapping_add(b) & self.mask();
+        let overflow = (a ^ sum) & (b ^ sum) & self.sign() != 0;
+        self.flags(sum, sum < a, overflow, (a ^ b ^ sum) & 0x10 != 0, regs);
+        sum
+    }
+
+    fn subtract(&self, a: u64, b: u64, regs: &mut Registers) -> u64 {
+        let difference = a.wrapping_sub(b) & self.mask();
+        let overflow = (a ^ b) & (a ^ difference) & self.sign() != 0;
+        self.flags(difference, a < b, overflow, (a ^ b ^ difference) & 0x10 != 0, regs);
+        difference
+    }
+
+    fn logic(&self, result: u64, regs: &mut Registers) -> u64 {
+        self.flags(result, false, false, false, regs);
+        result
+    }
+
+    fn sign(&self) -> u64 {
+        1 << (8 * self.width - 1)
+    }
+
+    fn flags(&self, result: u64, carry: bool, overflow: bool, half: bool, regs: &mut Registers) {
+        let parity = (result as u8).count_ones() % 2 == 0;
+        let set = [
+            (CF, carry),
+            (PF, parity),
+            (AF, half),
+            (ZF, result == 0),
+            (SF, result & self.sign() != 0),
+            (OF, overflow),
+        ];
+        for (flag, on) in set {
+            regs.rflags = if on { regs.rflags | flag } else { regs.rflags & !flag };
+        }
+    }
+}
+
+fn bit(memory: u64, number: u64, regs: &mut Registers, result: u64) -> u64 {
+    regs.rflags = regs.rflags & !CF | memory >> number & 1;
+    result
+}
+
+/// Writes a register as the CPU does: 32-bit writes clear the upper half, smaller ones keep the rest.
+fn set(register: &mut u64, width: u32, value: u64) {
+    *register = match width {
+        8 => value,
+        4 => value & 0xffff_ffff,
+        2 => *register & !0xffff | value & 0xffff,
+        _ => *register & !0xff | value & 0xff,
+    };
+}
+
+fn register(regs: &mut Registers, number: u8) -> &mut u64 {
+    match number & 15 {
+        0 => &mut regs.rax,
+        1 => &mut regs.rcx,
+        2 => &mut regs.rdx,
+        3 => &mut regs.rbx,
+        4 => &mut regs.rsp,
+        5 => &mut regs.rbp,
+        6 => &mut regs.rsi,
+        7 => &mut regs.rdi,
+        8 => &mut regs.r8,
+        9 => &mut regs.r9,
+        10 => &mut regs.r10,
+        11 => &mut regs.r11,
+        12 => &mut regs.r12,
+        13 => &mut regs.r13,
+        14 => &mut regs.r14,
+        _ => &mut regs.r15,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(bytes: &[u8], action: Action, source: Source, width: u32) {
+        let found = decode(bytes);
+        assert_eq!(found, Some(Instruction { action, source, width, length: bytes.len() }), "{bytes:x?}");
+        assert_eq!(decode(&bytes[..bytes.len() - 1]), None, "cut short: {bytes:x?}");
+    }
+
+    #[test]
+    fn what_linux_uses() {
+        check(&[0x48, 0x89, 0x37], Action::Mov, Source::Register(6), 8);
+        check(&[0x48, 0x87, 0x03], Action::Xchg, Source::Register(0), 8);
+        check(&[0xf0, 0x48, 0x0f, 0xb1, 0x17], Action::CmpXchg, Source::Register(2), 8);
+        check(&[0xf0, 0x80, 0x27, 0xfd], Action::And, Source::Immediate(0xffff_ffff_ffff_fffd), 1);
+        check(&[0xf0, 0x48, 0x0f, 0xba, 0x33, 0x05], Action::BitReset, Source::Immediate(5), 8);
+        check(&[0x48, 0xc7, 0x00, 0, 0, 0, 0], Action::Mov, Source::Immediate(0), 8);
+        check(&[0x4d, 0x89, 0x44, 0xd5, 0x10], Action::Mov, Source::Register(8), 8);
+        check(&[0x89, 0x05, 1, 2, 3, 4], Action::Mov, Source::Register(0), 4);
+        check(&[0x66, 0x81, 0x0c, 0x25, 0, 0, 0, 0, 0x34, 0x12], Action::Or, Source::Immediate(0x1234), 2);
+        check(&[0x88, 0x20], Action::Mov, Source::High(0), 1);
+    }
+
+    #[test]
+    fn registers_and_reads_are_not_stores() {
+        assert_eq!(decode(&[0x48, 0x89, 0xf7]), None, "register destination");
+        assert_eq!(decode(&[0x48, 0x8b, 0x37]), None, "load");
+        assert_eq!(decode(&[0x48, 0x39, 0x37]), None, "cmp");
+        assert_eq!(decode(&[0xf0, 0x48, 0x89, 0x37]), None, "lock mov");
+    }
+
+    #[test]
+    fn results_and_flags() {
+        let mut regs = Registers { rax: 5, rdx: 9, ..Registers::default() };
+        let swap = decode(&[0xf0, 0x48, 0x0f, 0xb1, 0x17]).unwrap();
+        assert_eq!(swap.execute(5, &mut regs), 9);
+        assert_ne!(regs.rflags & ZF, 0);
+        assert_eq!(swap.execute(7, &mut regs), 7);
+        assert_eq!((regs.rax, regs.rflags & ZF), (7, 0));
+        let reset = decode(&[0xf0, 0x48, 0x0f, 0xba, 0x33, 0x01]).unwrap();
+        assert_eq!(reset.execute(3, &mut regs), 1);
+        assert_ne!(regs.rflags & CF, 0);
+        let add = decode(&[0x83, 0x03, 0xff]).unwrap();
+        assert_eq!(add.execute(0, &mut regs), 0xffff_ffff);
+        assert_eq!(regs.rflags & (CF | SF | ZF | OF), SF);
+    }
+}
