@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 /// Memory of a guest that was added with `--guest`, in MiB: enough for a distribution's Linux kernel.
-const ADDED_GUEST_MEMORY: u32 = 192;
+pub const ADDED_GUEST_MEMORY: u32 = 192;
 
 /// Builds all that `run` boots.
 ///

@@ -145,7 +145,7 @@ fn without_xen_notes(good: &[u8]) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Lets the last loadable segment claim 8 GiB of memory.
+/// Lets the last loadable segment claim 1 GiB of memory.
 fn oversized(good: &[u8]) -> Result<Vec<u8>> {
     let mut bytes = good.to_vec();
     let number = |at: usize, size: usize| -> Result<usize> {
@@ -157,7 +157,7 @@ fn oversized(good: &[u8]) -> Result<Vec<u8>> {
         .map(|i| first + i * PROGRAM_HEADER)
         .filter(|&at| number(at, 4).is_ok_and(|kind| kind == 1));
     let last = loads.next_back().context("the model guest has no loadable segment")?;
-    bytes[last + P_MEMSZ..last + P_MEMSZ + 8].copy_from_slice(&(8_u64 << 30).to_le_bytes());
+    bytes[last + P_MEMSZ..last + P_MEMSZ + 8].copy_from_slice(&(1_u64 << 30).to_le_bytes());
     Ok(bytes)
 }
 

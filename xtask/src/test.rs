@@ -1,10 +1,12 @@
 //! All tests: the quick gate, then everything that needs a machine.
 
 use crate::cli::TestArgs;
+use crate::kernel::{self, Domain};
 use crate::paths::Paths;
 use crate::provide::{packages, upstream};
 use crate::{build, check, fixtures, provide, say};
 use anyhow::Result;
+use kernel_image::layout::Role;
 use runner::case::{Case, Hypervisor, Loader};
 use runner::suite::{self, Options, Tally};
 use std::process::ExitCode;
@@ -29,10 +31,37 @@ pub fn test(paths: &Paths, args: &TestArgs) -> Result<ExitCode> {
         tally.add(check::all(paths)?);
     }
     prepare(paths, &cases, &options)?;
+    if args.filters.is_empty() {
+        tally.add(refusals(paths));
+    }
     say::step("integration tests");
     tally.add(suite::run(&cases, &paths.artifacts(), &options)?);
     println!("{} passed, {} failed", tally.passed, tally.failed);
     Ok(if tally.failed == 0 && tally.passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What `run --guest` says of broken kernels.
+fn refusals(paths: &Paths) -> Tally {
+    say::step("refusals of xtask");
+    let domain = Domain { role: Role::DomU, memory_mb: build::ADDED_GUEST_MEMORY, initrd_bytes: 0 };
+    let mut tally = Tally::default();
+    for (name, reason) in runner::cases::REFUSED {
+        let file = paths.image.join("broken").join(name);
+        match kernel::read_checked(&file, &domain).map_err(|error| format!("{error:#}")) {
+            Err(text) if text.contains(reason) && !text.contains('\n') => {
+                tally.passed += 1;
+                println!("ok     xtask-refuses-{name}");
+            }
+            other => {
+                tally.failed += 1;
+                println!(
+                    "FAILED xtask-refuses-{name}: wanted `{reason}`, got {:?}",
+                    other.map(|bytes| bytes.len())
+                );
+            }
+        }
+    }
+    tally
 }
 
 /// Builds what the selected runs boot.

@@ -1,5 +1,6 @@
 //! Loaders, first modules, and what xen-lite itself refuses.
 
+use super::REFUSED;
 use crate::case::{Case, End, UPSTREAM, XEN_LITE};
 
 /// Guests that check themselves as first domain: name, and the line that says that all is well.
@@ -7,17 +8,6 @@ pub const SELF_CHECKING: &[(&str, &str)] = &[("selftest", "SELFTEST ok")];
 
 /// CPU models on which the self-checking guests run besides the usual one.
 const OTHER_CPUS: &[&str] = &["Skylake-Client,-smap", "qemu64"];
-
-/// First modules that must be refused, with a part of the reason.
-const REFUSED: &[(&str, &str)] = &[
-    ("text", "not an ELF or bzImage"),
-    ("truncated", "truncated"),
-    ("damaged", "bad ELF"),
-    ("foreign", "no Xen ELF notes"),
-    ("oversized", "too small for the kernel"),
-    ("bzimage-truncated", "truncated"),
-    ("bzimage-damaged", "damaged xz data"),
-];
 
 /// The cases.
 pub fn cases() -> Vec<Case> {

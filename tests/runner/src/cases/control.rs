@@ -3,18 +3,8 @@
 //! A script is a list of shell commands that stops at the first one that fails, with a line `SCRIPT failed: …`, which
 //! is forbidden in every test, and ends with `SCRIPT ok`.
 
+use super::REFUSED;
 use crate::case::Case;
-
-/// Broken kernels, with a part of the reason that `create` must give.
-const REFUSED: &[(&str, &str)] = &[
-    ("text", "not an ELF or bzImage"),
-    ("truncated", "truncated"),
-    ("damaged", "bad ELF"),
-    ("foreign", "no Xen ELF notes"),
-    ("oversized", "too small for the kernel"),
-    ("bzimage-truncated", "truncated"),
-    ("bzimage-damaged", "damaged xz data"),
-];
 
 /// The cases.
 pub fn cases() -> Vec<Case> {
@@ -36,7 +26,7 @@ fn shell(name: &str, script: &str) -> Case {
 fn two_guests() -> Case {
     shell(
         "two-guests",
-        "create hello; create hello; wait hello hello 20; wait ticker tick 20; list; poweroff",
+        "create hello; create world; wait hello 'tick 2' 30; wait world 'tick 2' 30; list; poweroff",
     )
     .expect("SCRIPT ok", 90)
 }

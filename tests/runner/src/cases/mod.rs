@@ -15,6 +15,18 @@ pub mod foreign;
 
 use crate::case::Case;
 
+/// Broken kernels, each with a part of the one line that must refuse it: from `xtask`, from Dom0's `create`, and from
+/// xen-lite when it is the first module. All three ask the same crate.
+pub const REFUSED: &[(&str, &str)] = &[
+    ("text", "not an ELF or bzImage"),
+    ("truncated", "truncated"),
+    ("damaged", "truncated: "),
+    ("foreign", "no Xen ELF notes"),
+    ("oversized", "too small for the kernel"),
+    ("bzimage-truncated", "truncated"),
+    ("bzimage-damaged", "damaged xz data"),
+];
+
 /// All cases. The slow ones come first, so that no long run starts when the others are done.
 pub fn all() -> Vec<Case> {
     let mut cases = foreign::cases();
