@@ -41,14 +41,15 @@ use crate::effects::{Effects, Todo};
 use crate::fail::Errno;
 use crate::platform::Platform;
 use crate::time::Timers;
+use crate::trap::info::upcall_pending;
 
-mod control;
+pub mod control;
 mod policy;
 mod runstate;
 #[cfg(test)]
 mod tests;
 
-pub use control::{Pause, crash_domain, shut_down};
+pub use control::{crash_domain, shut_down};
 pub use policy::{Credit, Null, Policy, RATE_LIMIT, SLICE};
 pub use runstate::{Runstate, State};
 
@@ -158,6 +159,11 @@ impl VcpuSched {
         Hold::from_bits_retain(self.holds.fetch_and(!what.bits(), Ordering::SeqCst))
     }
 
+    /// The run state account, the present stay not included.
+    pub(crate) fn account(&self) -> Runstate {
+        *self.runstate.lock()
+    }
+
     /// CPUs it may run on now, the override of `SCHEDOP_pin_override` considered.
     pub fn allowed(&self) -> u64 {
         match u32::try_from(self.pin.load(Ordering::Relaxed)) {
@@ -200,7 +206,8 @@ pub struct Queue {
 pub struct Decision {
     /// The vCPU to run; none is idle.
     pub next: Option<Arc<Vcpu>>,
-    /// When the CPU must call [`crate::time::tick`] at the latest, in nanoseconds since boot; `u64::MAX` is never.
+    /// When the CPU must call [`crate::time::tick`] at the latest, in nanoseconds since boot; `u64::MAX` is never. The hardware timer
+    /// has been programmed for it already.
     pub deadline: u64,
 }
 
@@ -271,6 +278,18 @@ impl Scheduler {
         Ok(())
     }
 
+    /// Forgets vCPUs that will never run again.
+    pub fn dismiss(&self, vcpus: &[Arc<Vcpu>]) {
+        for vcpu in vcpus {
+            vcpu.sched.hold(Hold::DOWN);
+            let (_, mut queue) = self.queue_of(vcpu);
+            vcpu.sched.queued.store(false, Ordering::Relaxed);
+            queue.waiting.retain(|other| !Arc::ptr_eq(other, vcpu));
+            drop(queue);
+            self.timers.forget(vcpu);
+        }
+    }
+
     /// Locks the queue that the vCPU belongs to.
     fn queue_of(&self, vcpu: &Vcpu) -> (CpuId, spin::MutexGuard<'_, Queue>) {
         loop {
@@ -293,11 +312,17 @@ impl Scheduler {
         if sched.queued.load(Ordering::Relaxed) || sched.running_on().is_some() {
             return Effects::NONE;
         }
-        sched.runstate.lock().enter(State::Runnable, hv.platform.now());
+        let now = hv.platform.now();
+        sched.runstate.lock().enter(State::Runnable, now);
         sched.virtual_time.fetch_max(queue.floor, Ordering::Relaxed);
+        let ran = now.saturating_sub(queue.charged);
+        queue.charged = queue.charged.max(now);
         let preempts = match &queue.current {
             None => true,
-            Some(current) => self.policy.preempts(vcpu, current),
+            Some(current) => {
+                self.policy.charge(current, ran);
+                self.policy.preempts(vcpu, current)
+            }
         };
         self.enqueue(&mut queue, vcpu.clone());
         if preempts { reschedule(hv, cpu) } else { self.bound_slice(hv, cpu, &queue) }
@@ -372,7 +397,7 @@ impl Scheduler {
     /// The calling vCPU waits for an event. The caller has unmasked its upcalls; if one is pending already, it does not wait.
     pub fn block<P: Platform>(&self, hv: &Hypervisor<P>, vcpu: &Arc<Vcpu>) -> Effects {
         vcpu.sched.hold(Hold::BLOCKED);
-        if crate::event::upcall_pending(hv, vcpu) {
+        if upcall_pending(hv, vcpu) {
             vcpu.sched.release(Hold::BLOCKED);
             return Effects::NONE;
         }
@@ -420,21 +445,23 @@ impl Scheduler {
         Effects::NONE
     }
 
-    /// Chooses what the calling CPU runs next. The image calls it on [`Todo::RESCHEDULE`], when kicked, and when idle ends; it
-    /// then switches, and programs its timer for the deadline.
+    /// Chooses what the calling CPU runs next. The image calls it on [`Todo::RESCHEDULE`], when kicked, and when idle ends, and
+    /// then switches.
     pub fn schedule<P: Platform>(&self, hv: &Hypervisor<P>, cpu: CpuId, now: u64) -> Decision {
         let mut queue = self.queues[cpu.index()].lock();
         let queue = &mut *queue;
         if let Some(previous) = queue.current.take() {
             let stays = self.put_back(queue, &previous, cpu, now);
             if stays {
+                end_poll(&previous);
                 queue.current = Some(previous.clone());
-                let end = self.set_slice(queue, cpu, now);
-                return Decision { next: Some(previous), deadline: end.min(self.timers.deadline(cpu)) };
+                self.set_slice(queue, cpu, now);
+                return Decision { next: Some(previous), deadline: self.timers.program(hv, cpu) };
             }
         }
         let next = queue.waiting.pop_front().or_else(|| self.steal(cpu));
         if let Some(next) = &next {
+            end_poll(next);
             next.sched.queued.store(false, Ordering::Relaxed);
             next.sched.running_on.store(cpu.raw(), Ordering::SeqCst);
             next.sched.runstate.lock().enter(State::Running, now);
@@ -446,16 +473,15 @@ impl Scheduler {
         queue.started = now;
         queue.charged = now;
         queue.current = next.clone();
-        let end = self.set_slice(queue, cpu, now);
-        let _ = hv;
-        Decision { next, deadline: end.min(self.timers.deadline(cpu)) }
+        self.set_slice(queue, cpu, now);
+        Decision { next, deadline: self.timers.program(hv, cpu) }
     }
 
     /// Accounts for the vCPU that ran, and queues it if it can go on; `true` when it simply goes on.
     fn put_back(&self, queue: &mut Queue, previous: &Arc<Vcpu>, cpu: CpuId, now: u64) -> bool {
         let sched = &previous.sched;
         self.policy.charge(previous, now.saturating_sub(queue.charged));
-        queue.charged = now;
+        queue.charged = queue.charged.max(now);
         let yielded = sched.yielded.swap(false, Ordering::Relaxed);
         if !is_runnable(previous) {
             sched.running_on.store(NOWHERE, Ordering::SeqCst);
@@ -480,7 +506,7 @@ impl Scheduler {
     }
 
     /// Settles when the slice of `current` ends: never while nobody waits.
-    fn set_slice(&self, queue: &Queue, cpu: CpuId, now: u64) -> u64 {
+    fn set_slice(&self, queue: &Queue, cpu: CpuId, now: u64) {
         let end = match (&queue.current, queue.waiting.front()) {
             (Some(current), Some(first)) => {
                 let rate = queue.started.saturating_add(RATE_LIMIT);
@@ -493,7 +519,6 @@ impl Scheduler {
             _ => u64::MAX,
         };
         self.slice_end[cpu.index()].store(end, Ordering::Relaxed);
-        end
     }
 
     /// Work for an idle CPU from another's queue. Only tries locks: two CPUs may want each other's.
@@ -525,6 +550,16 @@ impl Scheduler {
     /// The run state account of a vCPU, up to `now`.
     pub fn runstate(&self, vcpu: &Vcpu, now: u64) -> Runstate {
         vcpu.sched.runstate.lock().up_to(now)
+    }
+}
+
+/// A vCPU that polled goes on.
+#[inline(always)]
+fn end_poll(vcpu: &Vcpu) {
+    if vcpu.sched.poll() != 0
+        && let Some(domain) = vcpu.domain.upgrade()
+    {
+        crate::event::poll_ended(&domain, vcpu);
     }
 }
 

@@ -1,4 +1,352 @@
-//! In the making.
-/// State.
+//! Timers of vCPUs, and the clocks that guests read from shared memory.
+//!
+//! # Timers
+//! A vCPU has a single-shot and a periodic timer (both end in `VIRQ_TIMER`), a time-out for `SCHEDOP_poll`, and may hold its domain's
+//! watchdogs. Deadlines are nanoseconds since boot; `u64::MAX` is none. A vCPU arms its own timers only, on the CPU that it
+//! runs on, whose list then holds it; so for one list there are these writers: its own CPU, and other CPUs taking out vCPUs that
+//! moved over to them.
+//!
+//! Of each list the *earliest* deadline is kept as a lower bound: it is lowered when a timer is armed and computed afresh
+//! by [`tick`]. The hardware timer is always programmed for the lower of that bound and the end of the running vCPU's slice, so
+//! making a deadline later, or stopping a timer, touches no hardware.
+//!
+//! # Clocks
+//! A guest computes the time from its time stamp counter and the parameters in `vcpu_info.time`, and the date from `wc_*` in
+//! `shared_info` (xen.h). A version number that is odd during a write tells readers to try again.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+use spin::Mutex;
+
+use crate::Hypervisor;
+use crate::addr::CpuId;
+use crate::domain::Vcpu;
+use crate::effects::{Effects, Todo};
+use crate::fail::Errno;
+use crate::platform::Platform;
+
+mod areas;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use areas::runstate_info;
+pub use areas::{entered, init_wallclock, register_runstate_area, register_time_area, refresh_areas, set_wallclock, update_vcpu_time, wallclock_base};
+
+/// No deadline.
+pub const NEVER: u64 = u64::MAX;
+/// Shortest period of a periodic timer, in nanoseconds; shorter ones are refused.
+pub const MIN_PERIOD: u64 = 1_000_000;
+/// Watchdogs of a domain.
+pub const WATCHDOGS: usize = 2;
+
+/// Timers and time areas of a vCPU.
+#[derive(Debug)]
+pub struct VcpuTime {
+    singleshot: AtomicU64,
+    periodic: AtomicU64,
+    period: AtomicU64,
+    poll: AtomicU64,
+    watchdogs: [AtomicU64; WATCHDOGS],
+    /// Whether the list of CPU `home` holds it.
+    armed: AtomicBool,
+    home: AtomicU32,
+    areas: areas::Areas,
+}
+
+impl Default for VcpuTime {
+    fn default() -> Self {
+        let never = || AtomicU64::new(NEVER);
+        VcpuTime {
+            singleshot: never(),
+            periodic: never(),
+            period: AtomicU64::new(0),
+            poll: never(),
+            watchdogs: [never(), never()],
+            armed: AtomicBool::new(false),
+            home: AtomicU32::new(0),
+            areas: areas::Areas::default(),
+        }
+    }
+}
+
+impl VcpuTime {
+    fn due(&self) -> u64 {
+        let [first, second] = &self.watchdogs;
+        [&self.singleshot, &self.periodic, &self.poll, first, second]
+            .into_iter()
+            .fold(NEVER, |least, timer| least.min(timer.load(Ordering::Relaxed)))
+    }
+
+    /// The singleshot timer's deadline.
+    pub fn singleshot(&self) -> u64 {
+        self.singleshot.load(Ordering::Relaxed)
+    }
+
+    /// The periodic timer's period in nanoseconds; 0 when it is stopped.
+    pub fn period(&self) -> u64 {
+        self.period.load(Ordering::Relaxed)
+    }
+
+    /// The deadline of one of the domain's watchdogs, if this vCPU holds it.
+    pub(crate) fn watchdog(&self, index: usize) -> &AtomicU64 {
+        &self.watchdogs[index % WATCHDOGS]
+    }
+
+    /// No poll time-out any more.
+    pub(crate) fn cancel_poll(&self) {
+        self.poll.store(NEVER, Ordering::Relaxed);
+    }
+
+    /// Forgets which clock parameters were written: its `vcpu_info` moved.
+    pub(crate) fn info_moved(&self) {
+        self.areas.forget();
+    }
+}
+
+bitflags::bitflags! {
+    /// What a vCPU's timers ask for.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    struct Fired: u8 {
+        const VIRQ = 1 << 0;
+        const POLL = 1 << 1;
+        const WATCHDOG = 1 << 2;
+    }
+}
+
 #[derive(Debug, Default)]
-pub struct VcpuTime {}
+struct List {
+    armed: Vec<Arc<Vcpu>>,
+    /// Work space of [`tick`], kept so that it allocates nothing.
+    fired: Vec<(Arc<Vcpu>, Fired)>,
+}
+
+/// The timers of one CPU.
+#[derive(Debug)]
+struct CpuTimers {
+    list: Mutex<List>,
+    /// No armed timer is due before this.
+    earliest: AtomicU64,
+    /// What the hardware was programmed for.
+    programmed: AtomicU64,
+}
+
+/// All timers.
+#[derive(Debug)]
+pub struct Timers {
+    cpus: Box<[CpuTimers]>,
+    /// Nanoseconds since 1970 at boot as the control domain set them; 0 leaves what the machine says.
+    wall_base: AtomicU64,
+}
+
+impl Timers {
+    /// For `cpus` CPUs.
+    pub(crate) fn new(cpus: u32) -> Timers {
+        let one = |_| CpuTimers {
+            list: Mutex::new(List::default()),
+            earliest: AtomicU64::new(NEVER),
+            programmed: AtomicU64::new(NEVER),
+        };
+        Timers { cpus: (0..cpus).map(one).collect::<Vec<_>>().into_boxed_slice(), wall_base: AtomicU64::new(0) }
+    }
+
+    /// Makes room for more vCPUs in every list.
+    pub(crate) fn admit(&self, vcpus: usize) -> Result<(), Errno> {
+        for cpu in &self.cpus {
+            let list = &mut *cpu.list.lock();
+            let room = list.fired.capacity().max(16) + vcpus;
+            list.armed.try_reserve(room - list.armed.len()).map_err(|_| Errno::ENOMEM)?;
+            list.fired.try_reserve(room - list.fired.len()).map_err(|_| Errno::ENOMEM)?;
+        }
+        Ok(())
+    }
+
+    fn of(&self, cpu: CpuId) -> &CpuTimers {
+        &self.cpus[cpu.index() % self.cpus.len()]
+    }
+
+    /// The earliest deadline of a CPU's timers, slices apart.
+    pub fn deadline(&self, cpu: CpuId) -> u64 {
+        self.of(cpu).earliest.load(Ordering::Relaxed)
+    }
+
+    /// Programs the calling CPU's hardware timer, if what it is to be programmed for changed.
+    #[inline]
+    pub(crate) fn program<P: Platform>(&self, hv: &Hypervisor<P>, cpu: CpuId) -> u64 {
+        let deadline = self.deadline(cpu).min(hv.sched.slice_end(cpu));
+        let programmed = &self.of(cpu).programmed;
+        if programmed.load(Ordering::Relaxed) != deadline {
+            programmed.store(deadline, Ordering::Relaxed);
+            hv.platform.set_timer(deadline);
+        }
+        deadline
+    }
+
+    /// The running vCPU set one of its deadlines to `deadline`.
+    #[inline]
+    fn arm<P: Platform>(&self, hv: &Hypervisor<P>, vcpu: &Arc<Vcpu>, deadline: u64) {
+        if deadline == NEVER {
+            return;
+        }
+        let cpu = hv.platform.cpu();
+        let time = &vcpu.time;
+        if !time.armed.load(Ordering::Relaxed) || time.home.load(Ordering::Relaxed) != cpu.raw() {
+            self.enlist(vcpu, cpu);
+        }
+        let timers = self.of(cpu);
+        if deadline < timers.earliest.load(Ordering::Relaxed) {
+            timers.earliest.store(deadline, Ordering::Relaxed);
+            self.program(hv, cpu);
+        }
+    }
+
+    #[cold]
+    fn enlist(&self, vcpu: &Arc<Vcpu>, cpu: CpuId) {
+        let time = &vcpu.time;
+        if time.armed.load(Ordering::Relaxed) {
+            let home = CpuId::new(time.home.load(Ordering::Relaxed));
+            self.of(home).list.lock().armed.retain(|other| !Arc::ptr_eq(other, vcpu));
+        }
+        let mut list = self.of(cpu).list.lock();
+        time.home.store(cpu.raw(), Ordering::Relaxed);
+        time.armed.store(true, Ordering::Relaxed);
+        list.armed.push(vcpu.clone());
+        // Its other timers count here too from now on.
+        let earliest = &self.of(cpu).earliest;
+        earliest.fetch_min(time.due(), Ordering::Relaxed);
+    }
+
+    /// Forgets a vCPU that will never run again.
+    pub fn forget(&self, vcpu: &Arc<Vcpu>) {
+        let time = &vcpu.time;
+        for timer in [&time.singleshot, &time.periodic, &time.poll].into_iter().chain(&time.watchdogs) {
+            timer.store(NEVER, Ordering::Relaxed);
+        }
+        for cpu in &self.cpus {
+            cpu.list.lock().armed.retain(|other| !Arc::ptr_eq(other, vcpu));
+        }
+        time.armed.store(false, Ordering::Relaxed);
+    }
+}
+
+/// Sets the running vCPU's single-shot timer; [`NEVER`] stops it. A deadline in the past fires at once.
+#[inline]
+pub fn set_singleshot<P: Platform>(hv: &Hypervisor<P>, vcpu: &Arc<Vcpu>, deadline: u64) {
+    vcpu.time.singleshot.store(deadline, Ordering::Relaxed);
+    hv.sched.timers.arm(hv, vcpu, deadline);
+}
+
+/// Sets the running vCPU's periodic timer; 0 stops it.
+///
+/// # Errors
+/// `EINVAL` for a period below [`MIN_PERIOD`] or beyond what can be added to the clock.
+pub fn set_periodic<P: Platform>(hv: &Hypervisor<P>, vcpu: &Arc<Vcpu>, period: u64) -> Result<(), Errno> {
+    let next = match period {
+        0 => NEVER,
+        _ if period < MIN_PERIOD => return Err(Errno::EINVAL),
+        _ => hv.platform.now().checked_add(period).filter(|next| *next < 1 << 63).ok_or(Errno::EINVAL)?,
+    };
+    vcpu.time.period.store(period, Ordering::Relaxed);
+    vcpu.time.periodic.store(next, Ordering::Relaxed);
+    hv.sched.timers.arm(hv, vcpu, next);
+    Ok(())
+}
+
+/// Sets the running vCPU's poll time-out; [`NEVER`] is none.
+pub(crate) fn set_poll<P: Platform>(hv: &Hypervisor<P>, vcpu: &Arc<Vcpu>, deadline: u64) {
+    vcpu.time.poll.store(deadline, Ordering::Relaxed);
+    hv.sched.timers.arm(hv, vcpu, deadline);
+}
+
+/// Makes the running vCPU the holder of one of its domain's watchdogs; [`NEVER`] stops it.
+pub(crate) fn set_watchdog<P: Platform>(hv: &Hypervisor<P>, vcpu: &Arc<Vcpu>, index: usize, deadline: u64) {
+    vcpu.time.watchdog(index).store(deadline, Ordering::Relaxed);
+    hv.sched.timers.arm(hv, vcpu, deadline);
+}
+
+/// The calling CPU's timer interrupt: fires what is due, and programs the timer for what comes next.
+pub fn tick<P: Platform>(hv: &Hypervisor<P>, cpu: CpuId, now: u64) -> Effects {
+    let timers = hv.sched.timers.of(cpu);
+    let mut effects = Effects::NONE;
+    if now >= timers.earliest.load(Ordering::Relaxed) {
+        let mut fired = collect(timers, now);
+        for (vcpu, what) in fired.drain(..) {
+            effects = effects.and(fire(hv, &vcpu, what));
+        }
+        let mut list = timers.list.lock();
+        if list.fired.capacity() < fired.capacity() {
+            list.fired = fired;
+        }
+    }
+    if now >= hv.sched.slice_end(cpu) {
+        effects = effects.and(Effects::todo(Todo::RESCHEDULE));
+    }
+    // The hardware's deadline has passed, whatever it was.
+    timers.programmed.store(0, Ordering::Relaxed);
+    hv.sched.timers.program(hv, cpu);
+    effects
+}
+
+/// Takes what is due out of a list, and computes the list's earliest deadline afresh.
+fn collect(timers: &CpuTimers, now: u64) -> Vec<(Arc<Vcpu>, Fired)> {
+    let list = &mut *timers.list.lock();
+    let mut fired = core::mem::take(&mut list.fired);
+    let mut earliest = NEVER;
+    list.armed.retain(|vcpu| {
+        if vcpu.time.due() <= now {
+            fired.push((vcpu.clone(), expire(&vcpu.time, now)));
+        }
+        let due = vcpu.time.due();
+        earliest = earliest.min(due);
+        if due == NEVER {
+            vcpu.time.armed.store(false, Ordering::Relaxed);
+        }
+        due != NEVER
+    });
+    timers.earliest.store(earliest, Ordering::Relaxed);
+    fired
+}
+
+/// Stops the timers that are due, moves the periodic one on, and says what is to be done.
+fn expire(time: &VcpuTime, now: u64) -> Fired {
+    let mut what = Fired::empty();
+    let due = |timer: &AtomicU64| timer.load(Ordering::Relaxed) <= now;
+    if due(&time.singleshot) {
+        time.singleshot.store(NEVER, Ordering::Relaxed);
+        what |= Fired::VIRQ;
+    }
+    if due(&time.periodic) {
+        let period = time.period.load(Ordering::Relaxed).max(MIN_PERIOD);
+        let missed = (now - time.periodic.load(Ordering::Relaxed)) / period;
+        time.periodic.fetch_add((missed + 1) * period, Ordering::Relaxed);
+        what |= Fired::VIRQ;
+    }
+    if due(&time.poll) {
+        time.poll.store(NEVER, Ordering::Relaxed);
+        what |= Fired::POLL;
+    }
+    for watchdog in &time.watchdogs {
+        if due(watchdog) {
+            watchdog.store(NEVER, Ordering::Relaxed);
+            what |= Fired::WATCHDOG;
+        }
+    }
+    what
+}
+
+fn fire<P: Platform>(hv: &Hypervisor<P>, vcpu: &Arc<Vcpu>, what: Fired) -> Effects {
+    let Some(domain) = vcpu.domain.upgrade() else { return Effects::NONE };
+    let mut effects = Effects::NONE;
+    if what.contains(Fired::VIRQ) {
+        effects = effects.and(crate::event::send_vcpu_virq(hv, &domain, vcpu, abi::xen::VIRQ_TIMER));
+    }
+    if what.contains(Fired::POLL) {
+        effects = effects.and(hv.sched.unblock(hv, vcpu));
+    }
+    if what.contains(Fired::WATCHDOG) {
+        effects = effects.and(crate::sched::shut_down(hv, &domain, abi::sched::SHUTDOWN_WATCHDOG));
+    }
+    effects
+}

@@ -1,0 +1,293 @@
+//! `grant_table_op` (grant_table.h).
+
+use alloc::sync::Arc;
+use core::ops::ControlFlow;
+
+use abi::grant_table::*;
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+use super::coverage::{Sub, full, refused};
+use super::guest::{GuestHandle, read_one, write_one};
+use super::{Args, Caller};
+use crate::Hypervisor;
+use crate::access::self_or_control;
+use crate::addr::{DomId, GrantRef, Mfn, PAGE_SHIFT};
+use crate::domain::Domain;
+use crate::effects::Done;
+use crate::fail::{Errno, Fail};
+use crate::grant::{self, Place, Request, Status};
+use crate::platform::Platform;
+
+/// Sub-operations.
+pub const SUBS: &[Sub] = &[
+    full(GNTTABOP_MAP_GRANT_REF, "GNTTABOP_map_grant_ref"),
+    full(GNTTABOP_UNMAP_GRANT_REF, "GNTTABOP_unmap_grant_ref"),
+    full(GNTTABOP_SETUP_TABLE, "GNTTABOP_setup_table"),
+    refused(GNTTABOP_DUMP_TABLE, "GNTTABOP_dump_table", "ENOSYS: a debugging aid"),
+    refused(GNTTABOP_TRANSFER, "GNTTABOP_transfer", "GNTST_bad_page for each: no frame changes hands this way"),
+    full(GNTTABOP_COPY, "GNTTABOP_copy"),
+    full(GNTTABOP_QUERY_SIZE, "GNTTABOP_query_size"),
+    full(GNTTABOP_UNMAP_AND_REPLACE, "GNTTABOP_unmap_and_replace"),
+    full(GNTTABOP_SET_VERSION, "GNTTABOP_set_version"),
+    refused(GNTTABOP_GET_STATUS_FRAMES, "GNTTABOP_get_status_frames", "GNTST_general_error: tables are of version 1"),
+    full(GNTTABOP_GET_VERSION, "GNTTABOP_get_version"),
+    full(GNTTABOP_SWAP_GRANT_REF, "GNTTABOP_swap_grant_ref"),
+    refused(GNTTABOP_CACHE_FLUSH, "GNTTABOP_cache_flush", "EOPNOTSUPP: caches are coherent"),
+];
+
+/// Unmappings that share a flush.
+const BATCH: usize = 32;
+
+/// `grant_table_op`: command, array of the command's structures, their number.
+#[inline]
+pub fn grant_table_op<P: Platform>(
+    hv: &Hypervisor<P>,
+    caller: &mut Caller<'_>,
+    args: &mut Args,
+) -> Result<Done, Fail> {
+    if (args[2] as u32 as i32) < 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    match args[0] as u32 {
+        GNTTABOP_MAP_GRANT_REF => each(hv, args, |op| map(hv, caller, op)),
+        GNTTABOP_UNMAP_GRANT_REF => unmap(hv, caller, args),
+        GNTTABOP_COPY => each(hv, args, |op| copy(hv, caller, op)),
+        GNTTABOP_UNMAP_AND_REPLACE => each(hv, args, |op| replace(hv, caller, op)),
+        GNTTABOP_TRANSFER => each(hv, args, |op: &mut GnttabTransfer| {
+            op.status = GNTST_BAD_PAGE;
+            Ok(())
+        }),
+        GNTTABOP_SWAP_GRANT_REF => each(hv, args, |op: &mut GnttabSwapGrantRef| {
+            let (a, b) = (GrantRef::new(op.ref_a), GrantRef::new(op.ref_b));
+            op.status = status(grant::swap(hv, caller.domain, a, b));
+            Ok(())
+        }),
+        command => others(hv, caller, command, args[1], args[2] as u32),
+    }
+}
+
+/// The status field for an outcome.
+fn status(result: Result<(), Status>) -> i16 {
+    result.map_or_else(|failed| failed as i16, |()| GNTST_OKAY)
+}
+
+/// Carries out an operation on each structure of an array; each is written back before the next is read. The arguments move
+/// on with it, so that the call can be interrupted between any two.
+#[inline(always)]
+fn each<P: Platform, T: FromBytes + IntoBytes + Immutable>(
+    hv: &Hypervisor<P>,
+    args: &mut Args,
+    mut action: impl FnMut(&mut T) -> Result<(), Fail>,
+) -> Result<Done, Fail> {
+    let count = u64::from(args[2] as u32);
+    let array = GuestHandle::<T>::new(args[1], count)?;
+    for index in 0..count {
+        let mut op = array.read(hv, index)?;
+        action(&mut op)?;
+        array.write(hv, index, &op)?;
+        if advance::<P, T>(hv, args).is_break() {
+            return Err(Fail::Again);
+        }
+    }
+    Ok(Done::OK)
+}
+
+/// One structure is done. Breaks when the rest is to wait for an interrupt.
+#[inline(always)]
+fn advance<P: Platform, T>(hv: &Hypervisor<P>, args: &mut Args) -> ControlFlow<()> {
+    args[1] = args[1].wrapping_add(size_of::<T>() as u64);
+    args[2] = u64::from((args[2] as u32).wrapping_sub(1));
+    if args[2] != 0 && hv.platform.interrupt_pending() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+}
+
+fn find<P: Platform>(hv: &Hypervisor<P>, caller: &Caller<'_>, id: DomId) -> Option<Arc<Domain>> {
+    if id == caller.domain.id { Some(caller.domain.clone()) } else { hv.domains.get(id) }
+}
+
+#[inline]
+fn map<P: Platform>(hv: &Hypervisor<P>, caller: &Caller<'_>, op: &mut GnttabMapGrantRef) -> Result<(), Fail> {
+    let Some(granter) = find(hv, caller, DomId::new(op.dom)) else {
+        op.status = GNTST_BAD_DOMAIN;
+        return Ok(());
+    };
+    let request = Request { address: op.host_addr, flags: op.flags, reference: GrantRef::new(op.ref_) };
+    match grant::map(hv, caller.domain, caller.state.root(), &granter, request)? {
+        Ok(mapped) => {
+            op.handle = mapped.handle;
+            op.dev_bus_addr = mapped.frame.raw() << PAGE_SHIFT;
+            op.status = GNTST_OKAY;
+        }
+        Err(failed) => op.status = failed as i16,
+    }
+    Ok(())
+}
+
+/// Unmaps in batches: the status is written, then the translations are flushed, then the granter learns of it.
+fn unmap<P: Platform>(hv: &Hypervisor<P>, caller: &Caller<'_>, args: &mut Args) -> Result<Done, Fail> {
+    let mut array = GuestHandle::<GnttabUnmapGrantRef>::new(args[1], u64::from(args[2] as u32))?;
+    while !array.is_empty() {
+        let mut batch = [const { None }; BATCH];
+        let mut outcome = ControlFlow::Continue(());
+        let mut fault = Ok(());
+        for (index, slot) in (0..array.len()).zip(&mut batch) {
+            fault = unmap_one(hv, caller, &array, index).map(|unmapped| *slot = unmapped);
+            if fault.is_err() {
+                break;
+            }
+            outcome = advance::<P, GnttabUnmapGrantRef>(hv, args);
+            if outcome.is_break() {
+                break;
+            }
+        }
+        grant::flush_unmapped(hv, &batch);
+        fault?;
+        if outcome.is_break() {
+            return Err(Fail::Again);
+        }
+        array = GuestHandle::new(args[1], u64::from(args[2] as u32))?;
+    }
+    Ok(Done::OK)
+}
+
+fn unmap_one<P: Platform>(
+    hv: &Hypervisor<P>,
+    caller: &Caller<'_>,
+    array: &GuestHandle<GnttabUnmapGrantRef>,
+    index: u64,
+) -> Result<Option<grant::Unmapped>, Errno> {
+    let mut op = array.read(hv, index)?;
+    let root = caller.state.root();
+    let result = grant::unmap(hv, caller.domain, root, op.handle, op.host_addr, op.dev_bus_addr);
+    let (status, unmapped) = match result {
+        Ok(unmapped) => (GNTST_OKAY, Some(unmapped)),
+        Err(failed) => (failed as i16, None),
+    };
+    op.status = status;
+    // The outcome stands even if it cannot be told.
+    let _ = array.write(hv, index, &op);
+    Ok(unmapped)
+}
+
+fn replace<P: Platform>(
+    hv: &Hypervisor<P>,
+    caller: &Caller<'_>,
+    op: &mut GnttabUnmapAndReplace,
+) -> Result<(), Fail> {
+    let root = caller.state.root();
+    let result = grant::replace(hv, caller.domain, root, op.handle, op.host_addr, op.new_addr);
+    op.status = status(result.map(|unmapped| grant::flush_unmapped(hv, &[Some(unmapped)])));
+    Ok(())
+}
+
+fn copy<P: Platform>(hv: &Hypervisor<P>, caller: &Caller<'_>, op: &mut GnttabCopy) -> Result<(), Fail> {
+    let find_side = |side: &GnttabCopyPtr, by_reference: bool| match DomId::new(side.domid) {
+        DomId::SELF => Ok(caller.domain.clone()),
+        // By frame number only of one's own.
+        _ if !by_reference => Err(Status::PermissionDenied),
+        id => find(hv, caller, id).ok_or(Status::BadDomain),
+    };
+    let (from_grant, to_grant) = (op.flags & GNTCOPY_SOURCE_GREF != 0, op.flags & GNTCOPY_DEST_GREF != 0);
+    let domains = find_side(&op.source, from_grant).and_then(|from| Ok((from, find_side(&op.dest, to_grant)?)));
+    let (from, to) = match domains {
+        Ok(found) => found,
+        Err(failed) => {
+            op.status = failed as i16;
+            return Ok(());
+        }
+    };
+    fn place<'d>(domain: &'d Arc<Domain>, side: &GnttabCopyPtr, by_reference: bool) -> (Place<'d>, usize) {
+        let place = if by_reference {
+            Place::Grant(domain, GrantRef::new(side.as_ref()))
+        } else {
+            Place::Own(Mfn::new(side.as_gmfn()))
+        };
+        (place, usize::from(side.offset))
+    }
+    let (source, target) = (place(&from, &op.source, from_grant), place(&to, &op.dest, to_grant));
+    op.status = status(grant::copy(hv, caller.domain, source, target, usize::from(op.len))?);
+    Ok(())
+}
+
+/// Operations on whole tables.
+fn others<P: Platform>(
+    hv: &Hypervisor<P>,
+    caller: &Caller<'_>,
+    command: u32,
+    at: u64,
+    count: u32,
+) -> Result<Done, Fail> {
+    match command {
+        GNTTABOP_SETUP_TABLE | GNTTABOP_QUERY_SIZE | GNTTABOP_GET_STATUS_FRAMES if count != 1 => {
+            Err(Errno::EINVAL.into())
+        }
+        GNTTABOP_SETUP_TABLE => setup_table(hv, caller, at),
+        GNTTABOP_QUERY_SIZE => {
+            let mut op: GnttabQuerySize = read_one(hv, at)?;
+            op.status = match target(hv, caller, op.dom) {
+                Ok(domain) => {
+                    (op.nr_frames, op.max_nr_frames) = domain.grants.size();
+                    GNTST_OKAY
+                }
+                Err(failed) => failed as i16,
+            };
+            write_one(hv, at, &op)?;
+            Ok(Done::OK)
+        }
+        GNTTABOP_SET_VERSION => {
+            let mut op: GnttabSetVersion = read_one(hv, at)?;
+            let wanted = core::mem::replace(&mut op.version, 1);
+            write_one(hv, at, &op)?;
+            match wanted {
+                1 => Ok(Done::OK),
+                2 => Err(Errno::ENOSYS.into()),
+                _ => Err(Errno::EINVAL.into()),
+            }
+        }
+        GNTTABOP_GET_VERSION => {
+            let mut op: GnttabGetVersion = read_one(hv, at)?;
+            self_or_control(hv, caller, DomId::new(op.dom))?;
+            op.version = 1;
+            write_one(hv, at, &op)?;
+            Ok(Done::OK)
+        }
+        GNTTABOP_GET_STATUS_FRAMES => {
+            let mut op: GnttabGetStatusFrames = read_one(hv, at)?;
+            op.status = target(hv, caller, op.dom).map_or_else(|failed| failed as i16, |_| GNTST_GENERAL_ERROR);
+            write_one(hv, at, &op)?;
+            Ok(Done::OK)
+        }
+        GNTTABOP_CACHE_FLUSH => Err(Errno::EOPNOTSUPP.into()),
+        _ => Err(Errno::ENOSYS.into()),
+    }
+}
+
+/// The domain whose table is meant.
+fn target<P: Platform>(hv: &Hypervisor<P>, caller: &Caller<'_>, id: u16) -> Result<Arc<Domain>, Status> {
+    match self_or_control(hv, caller, DomId::new(id)) {
+        Ok(target) => Ok((*target).clone()),
+        Err(Errno::EPERM) => Err(Status::PermissionDenied),
+        Err(_) => Err(Status::BadDomain),
+    }
+}
+
+fn setup_table<P: Platform>(hv: &Hypervisor<P>, caller: &Caller<'_>, at: u64) -> Result<Done, Fail> {
+    let mut op: GnttabSetupTable = read_one(hv, at)?;
+    let domain = match target(hv, caller, op.dom) {
+        Ok(domain) => domain,
+        Err(failed) => {
+            op.status = failed as i16;
+            write_one(hv, at, &op)?;
+            return Ok(Done::OK);
+        }
+    };
+    op.status = match grant::grow(hv, &domain, op.nr_frames) {
+        Ok(()) => {
+            let list = GuestHandle::<u64>::new(op.frame_list.addr(), op.nr_frames.into())?;
+            grant::frames(hv, &domain, op.nr_frames, |index, mfn| list.write(hv, index.into(), &mfn.raw()))?;
+            GNTST_OKAY
+        }
+        Err(_) => GNTST_GENERAL_ERROR,
+    };
+    write_one(hv, at, &op)?;
+    Ok(Done::OK)
+}

@@ -1,0 +1,221 @@
+//! What toolstacks and guests do to the scheduling of a domain: pause, shut down, affinity, shares.
+
+use alloc::sync::Arc;
+use core::sync::atomic::Ordering;
+
+use super::{Hold, Scheduler, stop_all, wake_all};
+use crate::Hypervisor;
+use crate::addr::DomId;
+use crate::domain::{Domain, Life, Vcpu};
+use crate::effects::{Effects, Todo};
+use crate::fail::{Errno, Why};
+use crate::platform::{Platform, Power};
+
+/// Reasons of a shutdown, `SHUTDOWN_*` of sched.h.
+mod reason {
+    pub const POWEROFF: u32 = abi::sched::SHUTDOWN_POWEROFF;
+    pub const REBOOT: u32 = abi::sched::SHUTDOWN_REBOOT;
+    pub const CRASH: u32 = abi::sched::SHUTDOWN_CRASH;
+}
+
+/// Stands for "no reason yet" in [`Domain::shutdown_reason`].
+pub const NO_REASON: u32 = u32::MAX;
+
+impl Scheduler {
+    /// Pauses one vCPU; pauses count.
+    ///
+    /// Its CPU is asked to let go of it, which takes effect with the effects: use [`Scheduler::is_descheduled`].
+    pub fn pause_vcpu<P: Platform>(&self, hv: &Hypervisor<P>, vcpu: &Arc<Vcpu>) -> Effects {
+        vcpu.sched.pauses.fetch_add(1, Ordering::SeqCst);
+        self.stop(hv, vcpu)
+    }
+
+    /// Takes one pause of a vCPU back.
+    pub fn unpause_vcpu<P: Platform>(&self, hv: &Hypervisor<P>, vcpu: &Arc<Vcpu>) -> Effects {
+        decrement(&vcpu.sched.pauses);
+        self.wake(hv, vcpu)
+    }
+
+    /// Pauses a domain; pauses count.
+    pub fn pause_domain<P: Platform>(&self, hv: &Hypervisor<P>, domain: &Domain) -> Effects {
+        domain.paused.fetch_add(1, Ordering::SeqCst);
+        stop_all(hv, domain)
+    }
+
+    /// Takes one pause of a domain back.
+    pub fn unpause_domain<P: Platform>(&self, hv: &Hypervisor<P>, domain: &Domain) -> Effects {
+        if decrement(&domain.paused) == 0 { wake_all(hv, domain) } else { Effects::NONE }
+    }
+
+    /// Whether no CPU runs the vCPU or still holds its registers. Stays true while it is paused.
+    pub fn is_descheduled(&self, vcpu: &Vcpu) -> bool {
+        vcpu.sched.running_on().is_none() && vcpu.state.try_lock().is_some()
+    }
+
+    /// After a pause: whether the domain has left all CPUs, so that its vCPUs' state may be looked at. If not, the effects kick
+    /// the CPUs in question, and the caller tries again later ([`crate::fail::Fail::Again`]).
+    pub fn has_stopped<P: Platform>(&self, hv: &Hypervisor<P>, domain: &Domain) -> (bool, Effects) {
+        let mut effects = Effects::NONE;
+        let mut stopped = true;
+        for vcpu in domain.vcpus() {
+            if !self.is_descheduled(vcpu) {
+                stopped = false;
+                effects = effects.and(self.stop(hv, vcpu));
+            }
+        }
+        (stopped, effects)
+    }
+
+    /// Sets where a vCPU may and where it should run; `None` leaves as it is.
+    ///
+    /// # Errors
+    /// `EINVAL` when the CPUs it may run on do not exist.
+    pub fn set_affinity<P: Platform>(
+        &self,
+        hv: &Hypervisor<P>,
+        vcpu: &Arc<Vcpu>,
+        hard: Option<u64>,
+        soft: Option<u64>,
+    ) -> Result<Effects, Errno> {
+        let all = u64::MAX >> (64 - self.cpus());
+        if hard.is_some_and(|set| set & all == 0) {
+            return Err(Errno::EINVAL);
+        }
+        if let Some(set) = soft {
+            vcpu.sched.soft_affinity.store(set, Ordering::Relaxed);
+        }
+        let Some(set) = hard else { return Ok(Effects::NONE) };
+        vcpu.sched.affinity.store(set, Ordering::Relaxed);
+        Ok(self.place_again(hv, vcpu))
+    }
+
+    /// `SCHEDOP_pin_override`: keeps a vCPU on one CPU; `None` takes that back.
+    ///
+    /// # Errors
+    /// `EINVAL` for a CPU that does not exist; `EBUSY` when it is pinned already, `ENOENT` when there is nothing to take back.
+    pub fn pin<P: Platform>(
+        &self,
+        hv: &Hypervisor<P>,
+        vcpu: &Arc<Vcpu>,
+        cpu: Option<u32>,
+    ) -> Result<Effects, Errno> {
+        let pin = &vcpu.sched.pin;
+        let new = match cpu {
+            Some(cpu) if cpu >= self.cpus() => return Err(Errno::EINVAL),
+            Some(cpu) => cpu as i32,
+            None => -1,
+        };
+        let pinned = pin.load(Ordering::Relaxed) >= 0;
+        match (pinned, cpu) {
+            (true, Some(_)) => return Err(Errno::EBUSY),
+            (false, None) => return Err(Errno::ENOENT),
+            _ => pin.store(new, Ordering::Relaxed),
+        }
+        Ok(self.place_again(hv, vcpu))
+    }
+
+    /// A vCPU's allowed CPUs changed.
+    fn place_again<P: Platform>(&self, hv: &Hypervisor<P>, vcpu: &Arc<Vcpu>) -> Effects {
+        let effects = self.stop(hv, vcpu);
+        effects.and(self.wake(hv, vcpu))
+    }
+
+    /// Weight and cap (per cent of one CPU, 0 is none) of a domain's vCPUs.
+    pub fn share(&self, domain: &Domain) -> (u32, u32) {
+        domain.vcpus().first().map_or((super::policy::DEFAULT_WEIGHT, 0), |vcpu| {
+            (vcpu.sched.weight.load(Ordering::Relaxed), vcpu.sched.cap.load(Ordering::Relaxed))
+        })
+    }
+
+    /// Sets weight and cap; `None` leaves as it is.
+    ///
+    /// # Errors
+    /// `EINVAL` for weight 0 or above 65535.
+    pub fn set_share(&self, domain: &Domain, weight: Option<u32>, cap: Option<u32>) -> Result<(), Errno> {
+        if weight.is_some_and(|weight| weight == 0 || weight > 0xffff) {
+            return Err(Errno::EINVAL);
+        }
+        for vcpu in domain.vcpus() {
+            if let Some(weight) = weight {
+                vcpu.sched.weight.store(weight, Ordering::Relaxed);
+            }
+            if let Some(cap) = cap {
+                vcpu.sched.cap.store(cap, Ordering::Relaxed);
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings a shut-down domain back to life (`XEN_DOMCTL_resumedomain`); nothing happens to one that is not shut down.
+    pub fn resume<P: Platform>(&self, hv: &Hypervisor<P>, domain: &Domain) -> Effects {
+        if !domain.resume() {
+            return Effects::NONE;
+        }
+        domain.shutdown_reason.store(NO_REASON, Ordering::Release);
+        wake_all(hv, domain)
+    }
+}
+
+/// Decrements, but not below 0; returns the new value.
+fn decrement(count: &core::sync::atomic::AtomicU32) -> u32 {
+    count
+        .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| Some(n.saturating_sub(1)))
+        .map_or(0, |before| before.saturating_sub(1))
+}
+
+/// Shuts a domain down: its vCPUs stop, the reason is kept for the toolstack, and the control domain gets `VIRQ_DOM_EXC`. When it is
+/// the first domain, the machine stops instead.
+///
+/// A reason that was latched before (`SCHEDOP_shutdown_code`) wins over `reason`.
+pub fn shut_down<P: Platform>(hv: &Hypervisor<P>, domain: &Arc<Domain>, reason: u32) -> Effects {
+    let latched = &domain.shutdown_reason;
+    let reason = match latched.compare_exchange(NO_REASON, reason, Ordering::AcqRel, Ordering::Acquire) {
+        Ok(_) => reason,
+        Err(before) => before,
+    };
+    if domain.id == DomId::DOM0 {
+        stop_machine(hv, reason);
+    }
+    if !domain.advance(Life::ShutDown) {
+        return Effects::todo(Todo::RESCHEDULE);
+    }
+    let stopped = stop_all(hv, domain);
+    stopped.and(crate::event::send_global_virq(hv, abi::xen::VIRQ_DOM_EXC))
+}
+
+/// Ends a domain that broke a rule, as if it had asked for it with `SHUTDOWN_crash`.
+pub fn crash_domain<P: Platform>(hv: &Hypervisor<P>, domain: &Arc<Domain>, why: Why) -> Effects {
+    if domain.life() == Life::Alive {
+        log::error!("{} crashed: {why}", domain.id);
+    }
+    shut_down(hv, domain, reason::CRASH)
+}
+
+/// The first domain ended: so does the machine.
+fn stop_machine<P: Platform>(hv: &Hypervisor<P>, reason: u32) -> ! {
+    let how = match reason {
+        reason::POWEROFF => Power::Off,
+        reason::REBOOT => Power::Reboot,
+        _ if hv.config.noreboot => Power::Halt,
+        _ => Power::Reboot,
+    };
+    let name = match reason {
+        reason::POWEROFF => "power off",
+        reason::REBOOT => "reboot",
+        reason::CRASH => "crash",
+        abi::sched::SHUTDOWN_WATCHDOG => "watchdog",
+        _ => "unknown",
+    };
+    let next = match how {
+        Power::Off => "powering off",
+        Power::Reboot => "rebooting",
+        Power::Halt => "noreboot is set, halting",
+    };
+    log::warn!("Domain 0 shut down ({name}, reason {reason}): {next}");
+    hv.platform.power(how)
+}
+
+/// Whether a vCPU waits for an event: what `getdomaininfo` calls blocked.
+pub fn is_blocked(vcpu: &Vcpu) -> bool {
+    vcpu.sched.holds().contains(Hold::BLOCKED)
+}
