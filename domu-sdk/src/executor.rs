@@ -18,7 +18,7 @@ use core::{
 };
 
 /// A task as it is stored.
-type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+pub(crate) type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 static SPAWNED: MaskedMutex<VecDeque<Task>> = MaskedMutex::new(VecDeque::new());
 
@@ -98,17 +98,17 @@ struct Slot {
 }
 
 /// Tasks by number, and the queue of those that can go on. Knows nothing of the machine.
-struct Executor {
+pub(crate) struct Executor {
     slots: Vec<Option<Slot>>,
     queue: Arc<Queue>,
 }
 
 impl Executor {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { slots: Vec::new(), queue: Arc::default() }
     }
 
-    fn run<F: Future>(
+    pub(crate) fn run<F: Future>(
         &mut self,
         main: F,
         spawned: &mut dyn FnMut() -> Option<Task>,

@@ -40,6 +40,7 @@
 //! | [`time`] | clock, sleeping, timeouts |
 //! | [`sync`] | locks that event handlers may take |
 //! | [`ring`] | byte rings between domains |
+//! | [`store`] | the store: values, watches, transactions |
 //! | [`shutdown`] | how a domain ends |
 //! | [`hypercall`] | every hypercall as a safe function |
 //! | [`arch`] | entry code, traps, page tables: all unsafe code |
@@ -66,6 +67,7 @@ pub mod memory;
 pub mod ring;
 pub mod shutdown;
 pub mod start;
+pub mod store;
 pub mod sync;
 pub mod time;
 pub mod traps;

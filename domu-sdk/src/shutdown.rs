@@ -1,6 +1,6 @@
-//! How a domain ends: [`now`], and requests of the toolstack through the store's `control/shutdown` ([`requests`]).
+//! How a domain ends: [`now`], and what the toolstack asks for in the store's `control/shutdown` ([`requested`], [`obey`]).
 
-use crate::hypercall::sched;
+use crate::{hypercall::sched, store};
 use abi::sched::{SHUTDOWN_CRASH, SHUTDOWN_POWEROFF, SHUTDOWN_REBOOT, SHUTDOWN_SUSPEND};
 
 /// Why the domain ends.
@@ -47,6 +47,35 @@ pub fn now(reason: Reason) -> ! {
         sched::yield_now();
     }
 }
+
+/// Waits until the toolstack asks the domain to end, acknowledges, and says how. Pends for ever where there is no store.
+pub async fn requested() -> Reason {
+    if let Some(store) = store::get()
+        && let Ok(watch) = store.watch(REQUEST).await
+    {
+        while watch.next().await.is_ok() {
+            let word = store.read_text(REQUEST).await.unwrap_or_default();
+            if let Some(reason) = Reason::from_request(&word) {
+                if let Err(error) = store.write(REQUEST, "").await {
+                    log::warn!("{REQUEST} {word:?} could not be acknowledged: {error}");
+                }
+                return reason;
+            }
+        }
+    }
+    core::future::pending().await
+}
+
+/// Ends the domain when the toolstack asks for it. To be spawned: `executor::spawn(shutdown::obey())`.
+pub async fn obey() {
+    let reason = requested().await;
+    log::info!("the toolstack asks for {reason:?}");
+    crate::console::flush();
+    now(reason)
+}
+
+/// Where the toolstack writes its requests.
+const REQUEST: &str = "control/shutdown";
 
 #[cfg(test)]
 mod tests {

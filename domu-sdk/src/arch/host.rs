@@ -203,3 +203,17 @@ pub(crate) fn map_machine(
 pub(crate) fn unmap_machine(_slots: &[u64], _address: u64) -> Result<(), Errno> {
     Ok(())
 }
+
+/// Nothing can be probed.
+pub(crate) fn probe_read(_address: u64) -> Option<u64> {
+    None
+}
+
+pub(crate) fn probe_write(_address: u64) -> bool {
+    false
+}
+
+/// There are no page tables.
+pub fn table_entry(_address: u64) -> Option<u64> {
+    None
+}

@@ -199,6 +199,8 @@ unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
 }
 
 /// Part of a [`SharedMem`], borrowed.
+///
+/// One borrowed for ever can be used as a window of its own, see [`SharedSlice::whole`].
 #[derive(Debug)]
 pub struct SharedSlice<'a> {
     window: SharedMem,
@@ -210,5 +212,12 @@ impl core::ops::Deref for SharedSlice<'_> {
 
     fn deref(&self) -> &SharedMem {
         &self.window
+    }
+}
+
+impl SharedSlice<'static> {
+    /// The part as a window of its own.
+    pub fn whole(self) -> SharedMem {
+        self.window
     }
 }

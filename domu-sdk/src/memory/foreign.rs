@@ -1,10 +1,14 @@
 //! Frames of other domains, mapped by machine frame number.
 //!
 //! Only a domain with control over the owner may do this: it is how a toolstack fills a new domain's memory and reads the rings
-//! of the store and the console. Others use grants.
+//! of the store and the console. Others use grants. Frames of this domain are refused with `EINVAL`: Rust values may live there;
+//! for a second address of shared pages see [`super::Alias`].
 
 use super::{SharedMem, windows::Window};
-use crate::types::{DomId, Mfn};
+use crate::{
+    arch,
+    types::{DomId, Mfn},
+};
 use abi::errno::Errno;
 use alloc::vec::Vec;
 use core::{fmt, ops::Deref};
@@ -48,6 +52,9 @@ impl Mapping {
     }
 
     fn new(owner: DomId, frames: &[Mfn], writable: bool) -> Result<Self, MapError> {
+        if let Some(own) = frames.iter().find(|frame| arch::machine_to_pfn(frame.0).is_some()) {
+            return Err(MapError { frame: Some(*own), errno: Errno::EINVAL });
+        }
         let window = Window::reserve(frames.len()).map_err(|errno| MapError { frame: None, errno })?;
         let numbers: Vec<u64> = frames.iter().map(|frame| frame.0).collect();
         window

@@ -6,12 +6,14 @@
 //!
 //! The heap takes its memory from the same free frames. All of them are in the direct map, see [`layout`].
 
+mod alias;
 pub mod foreign;
 pub mod layout;
 pub mod pages;
 pub mod windows;
 
 pub use crate::arch::SharedMem;
+pub use alias::Alias;
 
 use crate::{
     arch,
@@ -38,7 +40,8 @@ mod frames {
         high.start += bitmap_pages;
         let mut set = FreeSet::new(words);
         for range in [low, high] {
-            for pfn in range.filter(|&pfn| arch::pfn_to_machine(pfn) != u64::MAX) {
+            for pfn in range.filter(|&pfn| arch::pfn_to_machine(pfn) != u64::MAX && !arch::is_ring_page(pfn))
+            {
                 set.release(pfn, 1);
             }
         }
@@ -206,6 +209,21 @@ pub fn machine_frame(pfn: Pfn) -> Option<Mfn> {
 /// The domain's number of a machine frame; `None` if it is not the domain's.
 pub fn domain_frame(mfn: Mfn) -> Option<Pfn> {
     arch::machine_to_pfn(mfn.0).map(Pfn)
+}
+
+/// Reads the word at an address, or says that it cannot be read. The address must be a multiple of 8.
+pub fn probe(address: u64) -> Option<u64> {
+    address.is_multiple_of(8).then(|| arch::probe_read(address))?
+}
+
+/// Whether the byte at an address can be written. Tries it, without changing the byte.
+pub fn probe_write(address: u64) -> bool {
+    arch::probe_write(address)
+}
+
+/// The level-1 page-table entry that maps an address, `None` where a table is missing.
+pub fn page_table_entry(address: u64) -> Option<u64> {
+    arch::table_entry(address)
 }
 
 /// Bytes in `pages` pages.

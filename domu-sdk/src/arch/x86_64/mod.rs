@@ -12,12 +12,13 @@ pub use entry::STACK_SIZE;
 pub use image::{command_line_bytes, module_bytes, start_info};
 pub use paging::{MapError, machine_to_pfn, pfn_to_machine, table_entry};
 pub(crate) use paging::{
-    boot_page, direct_window, frames_bytes, frames_bytes_mut, init_memory, leak_frames, map_machine,
-    own_frames, protect_image, unmap_machine, window_mem, window_slot,
+    boot_page, direct_window, frames_bytes, frames_bytes_mut, init_memory, is_ring_page, leak_frames,
+    map_machine, own_frames, protect_image, unmap_machine, window_mem, window_slot,
 };
 pub use panic::back_trace;
 pub(crate) use panic::force_unlock;
 pub use stubs::{EVENT_VECTOR, FAILSAFE_VECTOR, TrapFrame, VECTORS, callback_stubs, trap_stub};
+pub(crate) use stubs::{probe_read, probe_write};
 pub use syscall::hypercall as raw_hypercall;
 
 use abi::{

@@ -23,7 +23,10 @@ use crate::memory::layout::{
 use abi::{
     errno::Errno,
     memory::{MachphysMapping, XENMEM_MACHPHYS_MAPPING},
-    xen::{DOMID_SELF, MACH2PHYS_VIRT_START, MmuUpdate, UVMF_ALL, UVMF_INVLPG, UVMF_TLB_FLUSH, hypercall},
+    xen::{
+        DOMID_SELF, MACH2PHYS_VIRT_START, MmuUpdate, SIF_INITDOMAIN, StartInfoDomU, UVMF_ALL, UVMF_INVLPG,
+        UVMF_TLB_FLUSH, hypercall,
+    },
 };
 use core::{
     ptr::NonNull,
@@ -158,12 +161,22 @@ pub(crate) fn init_memory() -> Result<[core::ops::Range<u64>; 2], &'static str> 
     Ok([0..IMAGE_FIRST_PFN, plan.end()..info.nr_pages])
 }
 
+/// Whether a frame is the console's or the store's page. Loaders put them before the page tables, but nothing says so.
+pub(crate) fn is_ring_page(pfn: u64) -> bool {
+    let info = image::start_info();
+    let console = if info.flags & SIF_INITDOMAIN == 0 { info.console.get::<StartInfoDomU>().mfn } else { 0 };
+    let mfn = pfn_to_machine(pfn);
+    (mfn == console && console != 0) || (mfn == info.store_mfn && info.store_mfn != 0)
+}
+
 fn unmap_slack(first: u64) -> Result<(), Errno> {
     let mut pfn = first;
     while pfn < image::start_info().nr_pages
         && table_entry(boot_address(pfn)).is_some_and(|entry| entry & pte::PRESENT != 0)
     {
-        set_entry(boot_address(pfn), 0, 0)?;
+        if !is_ring_page(pfn) {
+            set_entry(boot_address(pfn), 0, 0)?;
+        }
         pfn += 1;
     }
     // The frames below the image are free as well; as a page table none may stay mapped writable here.

@@ -123,6 +123,23 @@ global_asm!(
     "or byte ptr [rsp + 8], 3",
     "or byte ptr [rsp + 32], 3",
     "iretq",
+    // Accesses that may fault: the dispatcher moves `rip` from the access to the exit. rdi: address, rsi: where the word goes.
+    ".balign 16",
+    "probe_read_word:",
+    ".globl probe_read_access",
+    "probe_read_access: mov rax, [rdi]",
+    "mov [rsi], rax",
+    "mov eax, 1",
+    "ret",
+    "probe_write_byte:",
+    ".globl probe_write_access",
+    "probe_write_access: lock or byte ptr [rdi], 0",
+    "mov eax, 1",
+    "ret",
+    ".globl probe_exit",
+    "probe_exit:",
+    "xor eax, eax",
+    "ret",
     vectors = const VECTORS,
     stub_size = const STUB_SIZE,
     event = const EVENT_VECTOR,
@@ -132,6 +149,12 @@ global_asm!(
 
 /// Called by the stubs with the frame they built.
 extern "C" fn dispatch(frame: &mut TrapFrame) {
+    let probes =
+        [(&raw const probe_read_access).addr() as u64, (&raw const probe_write_access).addr() as u64];
+    if probes.contains(&frame.rip) && frame.vector < VECTORS as u64 {
+        frame.rip = (&raw const probe_exit).addr() as u64;
+        return;
+    }
     crate::traps::dispatch(frame);
 }
 
@@ -139,6 +162,11 @@ unsafe extern "C" {
     static trap_stubs: u8;
     static event_stub: u8;
     static failsafe_stub: u8;
+    static probe_read_access: u8;
+    static probe_write_access: u8;
+    static probe_exit: u8;
+    fn probe_read_word(address: u64, word: &mut u64) -> u32;
+    fn probe_write_byte(address: u64) -> u32;
 }
 
 /// Address of the stub of an exception vector below [`VECTORS`].
@@ -150,4 +178,17 @@ pub fn trap_stub(vector: usize) -> u64 {
 /// Addresses of the event and the failsafe stub.
 pub fn callback_stubs() -> (u64, u64) {
     ((&raw const event_stub).addr() as u64, (&raw const failsafe_stub).addr() as u64)
+}
+
+/// Reads a word; `None` if that faults.
+pub(crate) fn probe_read(address: u64) -> Option<u64> {
+    let mut word = 0;
+    // SAFETY: a plain load whose faults are caught; what it reads is only a number.
+    (unsafe { probe_read_word(address, &mut word) } != 0).then_some(word)
+}
+
+/// Whether a byte can be written; an atomic "or 0" leaves it as it is.
+pub(crate) fn probe_write(address: u64) -> bool {
+    // SAFETY: the access changes nothing, and its faults are caught.
+    (unsafe { probe_write_byte(address) }) != 0
 }

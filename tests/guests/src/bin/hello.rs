@@ -6,12 +6,13 @@
 #![forbid(unsafe_code)]
 
 use core::time::Duration;
-use domu_sdk::{console, executor, hypercall::version, memory, print, println, start, time};
+use domu_sdk::{console, executor, hypercall::version, memory, print, println, shutdown, start, time};
 
 #[domu_sdk::main]
 async fn main() {
     introduce();
     executor::spawn(echo());
+    executor::spawn(shutdown::obey());
     let ticks = start::parameter("ticks").and_then(|number| number.parse().ok()).unwrap_or(u64::MAX);
     for tick in 1..=ticks {
         time::sleep(Duration::from_secs(1)).await;
