@@ -25,8 +25,6 @@ pub struct Machine {
     pub overrides: Vec<(u8, u32, bool, bool)>,
     /// Port of the PM timer.
     pub pm_timer: Option<u16>,
-    /// Physical address of the root pointer.
-    pub rsdp: u64,
 }
 
 #[derive(Clone)]
@@ -36,7 +34,9 @@ impl AcpiHandler for Mapper {
     unsafe fn map_physical_region<T>(&self, physical: usize, size: usize) -> PhysicalMapping<Self, T> {
         let address = reach(physical as u64, size as u64);
         // SAFETY: S-13: `reach` gives an address at which the tables can be read; never null.
-        unsafe { PhysicalMapping::new(physical, NonNull::new_unchecked(address as *mut T), size, size, Mapper) }
+        unsafe {
+            PhysicalMapping::new(physical, NonNull::new_unchecked(address as *mut T), size, size, Mapper)
+        }
     }
     fn unmap_physical_region<T>(_: &PhysicalMapping<Self, T>) {}
 }
@@ -60,14 +60,14 @@ static RESET: AtomicU64 = AtomicU64::new(0);
 /// A text when there are no tables, or they are damaged.
 pub fn read(rsdp: Option<u64>) -> Result<Machine, &'static str> {
     // SAFETY: S-13: the mapper maps what is asked for; BIOS areas are searched when the loader gave no address.
-    let (tables, rsdp) = unsafe {
+    let tables = unsafe {
         match rsdp {
-            Some(at) => (AcpiTables::from_rsdp(Mapper, at as usize), at),
-            None => (AcpiTables::search_for_rsdp_bios(Mapper), 0),
+            Some(at) => AcpiTables::from_rsdp(Mapper, at as usize),
+            None => AcpiTables::search_for_rsdp_bios(Mapper),
         }
     };
     let tables = tables.map_err(|_| "no ACPI tables")?;
-    let mut machine = Machine { rsdp, ..Machine::default() };
+    let mut machine = Machine::default();
     if let Ok(madt) = tables.find_table::<Madt>() {
         read_madt(&mut machine, madt.get());
     }
@@ -82,7 +82,9 @@ fn read_madt(machine: &mut Machine, madt: core::pin::Pin<&Madt>) {
     const ENABLED: u32 = 1;
     for entry in madt.entries() {
         match entry {
-            MadtEntry::LocalApic(cpu) if { cpu.flags } & ENABLED != 0 => machine.cpus.push(u32::from(cpu.apic_id)),
+            MadtEntry::LocalApic(cpu) if { cpu.flags } & ENABLED != 0 => {
+                machine.cpus.push(u32::from(cpu.apic_id))
+            }
             MadtEntry::LocalX2Apic(cpu) if { cpu.flags } & ENABLED != 0 => machine.cpus.push(cpu.x2apic_id),
             MadtEntry::IoApic(io) => {
                 machine.io_apics.push((u64::from(io.io_apic_address), io.global_system_interrupt_base));
@@ -114,7 +116,10 @@ fn read_power(fadt: &Fadt) {
     let a = fadt.pm1a_control_block().ok().and_then(|block| io_port(&block));
     let b = fadt.pm1b_control_block().ok().flatten().and_then(|block| io_port(&block));
     if let (Some(a), Some((value_a, value_b))) = (a, fadt.dsdt_address().ok().and_then(sleep_values)) {
-        let packed = u64::from(a) | u64::from(b.unwrap_or(0)) << 16 | u64::from(value_a) << 32 | u64::from(value_b) << 48;
+        let packed = u64::from(a)
+            | u64::from(b.unwrap_or(0)) << 16
+            | u64::from(value_a) << 32
+            | u64::from(value_b) << 48;
         POWER_OFF.store(packed, Ordering::Relaxed);
     }
 }

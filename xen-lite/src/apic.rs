@@ -70,7 +70,9 @@ fn write(register: u32, value: u32) {
         return;
     }
     // SAFETY: S-13: the APIC's page is mapped there.
-    unsafe { ((REGISTERS.load(Ordering::Relaxed) + u64::from(register) * 16) as *mut u32).write_volatile(value) };
+    unsafe {
+        ((REGISTERS.load(Ordering::Relaxed) + u64::from(register) * 16) as *mut u32).write_volatile(value)
+    };
 }
 
 /// Finds and enables the APIC of the first CPU and measures its timer.
@@ -84,7 +86,8 @@ pub fn init(features: &Features) -> Result<(), &'static str> {
         X2APIC.store(true, Ordering::Relaxed);
     } else {
         let page = base & 0x000f_ffff_ffff_f000;
-        let mapped = memory::map_device(page, 4096).ok_or("no room in the device window for the local APIC")?;
+        let mapped =
+            memory::map_device(page, 4096).ok_or("no room in the device window for the local APIC")?;
         REGISTERS.store(mapped, Ordering::Relaxed);
         // SAFETY: S-04: as above; enabling it changes nothing else.
         unsafe { msr::write(msr::APIC_BASE, base | BASE_ENABLED) };

@@ -75,7 +75,7 @@ pub unsafe extern "C" fn guest_exit(registers: *mut Registers) -> Resume {
     let result = match vector & 0xffff {
         exception @ 0..32 => guest_exception(cpu, &mut caller, exception as u8, cr2),
         0x80 => trap::int80(hv(), &mut caller),
-        interrupt @ 32..256 => Ok(interrupt::handle(cpu, interrupt as u8)),
+        interrupt @ 32..=255 => Ok(interrupt::handle(cpu, interrupt as u8)),
         RETURN_FAULT => return_fault(cpu, &mut caller, (vector >> 16) as u8, cr2),
         SYSCALL32 if caller.state.mode == Mode::User => trap::syscall32(hv(), &mut caller),
         SYSENTER => sysenter(&mut caller),
@@ -89,9 +89,7 @@ type Outcome = Result<Effects, Why>;
 fn guest_exception(cpu: &PerCpu, caller: &mut Caller<'_>, vector: u8, cr2: u64) -> Outcome {
     let error_code = caller.state.regs.error_code;
     match vector {
-        trap::vector::PF if descriptors::in_window(cpu, cr2) => {
-            ldt_fault(cpu, caller, error_code, cr2)
-        }
+        trap::vector::PF if descriptors::in_window(cpu, cr2) => ldt_fault(cpu, caller, error_code, cr2),
         trap::vector::DB => {
             run::take_debug_status(caller.state);
             trap::exception(hv(), caller, vector, 0, 0)
@@ -142,7 +140,9 @@ pub unsafe extern "C" fn hypervisor_exit(frame: *mut Registers) {
         return;
     }
     let cr2 = x86_64::registers::control::Cr2::read_raw();
-    if frame.vector == u32::from(trap::vector::PF) && descriptors::in_window(cpu, cr2) && run::map_ldt_for_hypervisor(cpu, cr2)
+    if frame.vector == u32::from(trap::vector::PF)
+        && descriptors::in_window(cpu, cr2)
+        && run::map_ldt_for_hypervisor(cpu, cr2)
     {
         return;
     }

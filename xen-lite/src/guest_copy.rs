@@ -66,7 +66,7 @@ unsafe fn move_bytes(to: u64, from: u64, size: usize) -> Result<(), Fault> {
 /// S-03: as [`move_word`].
 #[inline(always)]
 unsafe fn transfer(to: u64, from: u64, size: usize) -> Result<(), Fault> {
-    if size <= SMALL && size % 8 == 0 {
+    if size <= SMALL && size.is_multiple_of(8) {
         for offset in (0..size as u64).step_by(8) {
             // SAFETY: S-03: as the caller promises.
             unsafe { move_word(to + offset, from + offset)? };

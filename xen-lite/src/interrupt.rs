@@ -27,7 +27,11 @@ pub fn handle(cpu: &PerCpu, number: u8) -> Effects {
         vector::SERIAL => {
             let arrived = console::receive();
             apic::end_of_interrupt();
-            if arrived { xen_lite_core::event::send_global_virq(hv(), abi::xen::VIRQ_CONSOLE) } else { Effects::NONE }
+            if arrived {
+                xen_lite_core::event::send_global_virq(hv(), abi::xen::VIRQ_CONSOLE)
+            } else {
+                Effects::NONE
+            }
         }
         // The 8259s are shut; what they still say was never an interrupt.
         _ => Effects::NONE,

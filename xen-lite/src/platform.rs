@@ -29,7 +29,10 @@ fn word(mfn: Mfn, word: usize) -> &'static AtomicU64 {
 /// Address of a byte of a frame in the direct map.
 #[inline(always)]
 fn byte(mfn: Mfn, offset: usize, size: usize) -> *mut u8 {
-    assert!(offset <= PAGE_SIZE && size <= PAGE_SIZE - offset, "{size} bytes at {offset} pass the end of a frame");
+    assert!(
+        offset <= PAGE_SIZE && size <= PAGE_SIZE - offset,
+        "{size} bytes at {offset} pass the end of a frame"
+    );
     (layout::direct(mfn.raw() << 12) + offset as u64) as *mut u8
 }
 
@@ -229,7 +232,9 @@ fn flush_this(what: Flush) {
     match what {
         Flush::Page(address) => {
             // SAFETY: S-01: dropping a translation is always allowed.
-            unsafe { core::arch::asm!("invlpg [{}]", in(reg) address.raw(), options(nostack, preserves_flags)) };
+            unsafe {
+                core::arch::asm!("invlpg [{}]", in(reg) address.raw(), options(nostack, preserves_flags))
+            };
         }
         Flush::All => flush_here(),
         Flush::Global => flush_all_here(),

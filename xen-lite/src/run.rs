@@ -69,8 +69,16 @@ fn carry_out(cpu: &'static PerCpu, result: Result<Effects, Why>) -> Effects {
 fn log_registers(caller: &Caller<'_>) {
     let r = &caller.state.regs;
     let mode = caller.state.mode;
-    log::error!("{}{} in {mode:?} mode, rip {:04x}:{:016x} rsp {:04x}:{:016x} flags {:x}",
-        caller.domain.id, caller.vcpu.id, r.cs, r.rip, r.ss, r.rsp, r.rflags);
+    log::error!(
+        "{}{} in {mode:?} mode, rip {:04x}:{:016x} rsp {:04x}:{:016x} flags {:x}",
+        caller.domain.id,
+        caller.vcpu.id,
+        r.cs,
+        r.rip,
+        r.ss,
+        r.rsp,
+        r.rflags
+    );
     log::error!("rax {:016x} rbx {:016x} rcx {:016x} rdx {:016x}", r.rax, r.rbx, r.rcx, r.rdx);
     log::error!("rsi {:016x} rdi {:016x} rbp {:016x} r8  {:016x}", r.rsi, r.rdi, r.rbp, r.r8);
     log::error!("r9  {:016x} r10 {:016x} r11 {:016x} r12 {:016x}", r.r9, r.r10, r.r11, r.r12);
@@ -264,4 +272,3 @@ pub fn start(cpu: &'static PerCpu) -> ! {
     // SAFETY: S-08: `finish` made it the CPU's running vCPU and loaded it.
     unsafe { crate::entry::enter(resume.registers) }
 }
-

@@ -1,7 +1,7 @@
 //! The clock: time stamp counter, calibrated once, and the date at boot.
 //!
 //! Nanoseconds since boot are `(tsc - BASE) · MUL >> 32`, shifted as `vcpu_time_info` states it, so guests compute the
-//! same. The rate is measured against the ACPI PM timer or, without it, channel 2 of the PIT, over about 10 ms; both ends of
+//! same. The rate is measured against the ACPI PM timer or, without it, channel 2 of the PIT, over 5 ms; both ends of
 //! the measurement are at the very moment when the slow counter steps.
 
 use core::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
@@ -19,7 +19,7 @@ static WALL_SECONDS: AtomicU64 = AtomicU64::new(0);
 const PM_TIMER_HZ: u64 = 3_579_545;
 const PIT_HZ: u64 = 1_193_182;
 /// How long calibration measures.
-const MEASURE_MS: u64 = 10;
+const MEASURE_MS: u64 = 5;
 /// Reads of the slow counter after which it is taken to stand still.
 const PATIENCE: u32 = 1_000_000;
 
@@ -77,7 +77,8 @@ pub fn wall_clock_at_boot() -> (u64, u32) {
 pub fn init(pm_timer: Option<u16>) -> Result<&'static str, &'static str> {
     let by_pm_timer = pm_timer.and_then(|port| {
         let ticks = PM_TIMER_HZ * MEASURE_MS / 1000;
-        measure(|| inl(port) & 0xff_ffff, 0xff_ffff, ticks, true).map(|(tsc, ticks)| tsc * PM_TIMER_HZ / ticks)
+        measure(|| inl(port) & 0xff_ffff, 0xff_ffff, ticks, true)
+            .map(|(tsc, ticks)| tsc * PM_TIMER_HZ / ticks)
     });
     let (hz, source) = match by_pm_timer {
         Some(hz) => (hz, "ACPI PM timer"),
@@ -97,7 +98,8 @@ fn measure(read: impl Fn() -> u32, mask: u32, ticks: u64, up: bool) -> Option<(u
             (now != from).then(|| (now, tsc()))
         })
     };
-    let passed = |from: u32, to: u32| u64::from(if up { to.wrapping_sub(from) } else { from.wrapping_sub(to) } & mask);
+    let passed =
+        |from: u32, to: u32| u64::from(if up { to.wrapping_sub(from) } else { from.wrapping_sub(to) } & mask);
     let (first, start) = step(read())?;
     let mut last = first;
     loop {

@@ -12,7 +12,7 @@ use super::info::{BootInfo, Module};
 use super::refuse;
 use crate::hypervisor::hv;
 use crate::memory::PAGE;
-use crate::{layout, platform};
+use crate::{layout, platform, time};
 
 /// Frames that stay free when `dom0_mem` does not say how much the first domain gets.
 const KEPT_FREE: u64 = 4096;
@@ -27,8 +27,8 @@ fn bytes(module: &Module) -> &'static [u8] {
     unsafe { core::slice::from_raw_parts(layout::direct(module.start) as *const u8, size) }
 }
 
-/// Builds and unpauses the first domain.
-pub fn start(boot: &BootInfo, line: &CommandLine) {
+/// Builds and unpauses the first domain. `since` is the TSC when the image began to run.
+pub fn start(boot: &BootInfo, line: &CommandLine, since: u64) {
     let Some(kernel) = boot.modules.first() else {
         refuse("the loader passed no module; the first one must be the kernel of the first domain")
     };
@@ -62,7 +62,12 @@ pub fn start(boot: &BootInfo, line: &CommandLine) {
     platform::kick(built.effects.kick);
     drop(elf);
     boot.modules.iter().for_each(give_back);
-    log::info!("Free memory: {} KiB; starting the first domain", hv().frames.free_frames() * 4);
+    log::info!("Free memory: {} KiB", hv().frames.free_frames() * 4);
+    let ticks = time::tsc() - since;
+    log::info!(
+        "Starting the first domain after {} ms ({ticks} ticks of the TSC)",
+        ticks / u64::from(time::khz())
+    );
     built.domain.paused_by_controller.store(false, Ordering::Release);
     let started = hv().sched.unpause_domain(hv(), &built.domain);
     platform::kick(started.kick);
@@ -78,7 +83,7 @@ fn join(first: &str, second: &str) -> String {
 }
 
 fn log_layout(layout: &kernel_image::layout::Layout, frames: u64, vcpus: u32) {
-    log::info!("Dom0: {} MiB, {vcpus} vCPU(s)", frames * PAGE >> 20);
+    log::info!("Dom0: {} MiB, {vcpus} vCPU(s)", (frames * PAGE) >> 20);
     let _ = layout;
 }
 

@@ -104,7 +104,8 @@ fn string(address: u64) -> String {
 /// The arguments in a loader's text: GRUB 2 passes these alone, other loaders put the file's name in front.
 fn arguments<'t>(loader: &str, text: &'t str) -> &'t str {
     let text = text.trim();
-    let rest = if loader.starts_with("GRUB 2") { text } else { text.split_once(' ').map_or("", |(_, rest)| rest) };
+    let rest =
+        if loader.starts_with("GRUB 2") { text } else { text.split_once(' ').map_or("", |(_, rest)| rest) };
     rest.trim_start()
 }
 
@@ -135,7 +136,7 @@ fn read_multiboot1(info: u64) -> BootInfo {
         let end = start + u64::from(word(info + 44));
         let wide = |at: u64| u64::from(word(at)) | u64::from(word(at + 4)) << 32;
         let mut at = start;
-        while at + 24 <= end  {
+        while at + 24 <= end {
             push_region(&mut boot, wide(at + 4), wide(at + 12), word(at + 20));
             at += u64::from(word(at)) + 4;
         }

@@ -45,6 +45,7 @@ const EXCEPTION_STACK: usize = 8 << 10;
 
 /// First Rust code: called by the entry code in long mode, on the boot stack, with the loader's two registers.
 extern "C" fn start(magic: u32, info: u32) -> ! {
+    let since = time::tsc();
     console::init();
     log::info!("xen-lite version {} (Xen 4.17 ABI)", env!("CARGO_PKG_VERSION"));
     let boot = BootInfo::read(magic, info).unwrap_or_else(|text| refuse(text));
@@ -71,7 +72,7 @@ extern "C" fn start(magic: u32, info: u32) -> ! {
 
     install(&boot, &line, &features, &memory);
     route_serial(&machine, &line);
-    dom0::start(&boot, &line);
+    dom0::start(&boot, &line, since);
     run::start(cpu)
 }
 
@@ -97,7 +98,12 @@ fn log_boot_info(boot: &BootInfo, line: &CommandLine) {
     }
     for (index, module) in boot.modules.iter().enumerate() {
         let kib = (module.end - module.start).div_ceil(1024);
-        log::info!("Module {index}: {:#x}-{:#x} ({kib} KiB) \"{}\"", module.start, module.end, module.arguments);
+        log::info!(
+            "Module {index}: {:#x}-{:#x} ({kib} KiB) \"{}\"",
+            module.start,
+            module.end,
+            module.arguments
+        );
     }
     log::info!("Memory map:");
     for region in &boot.regions {
@@ -115,7 +121,11 @@ fn log_boot_info(boot: &BootInfo, line: &CommandLine) {
 #[inline(never)]
 fn log_cpu(features: &Features) {
     let (family, model, stepping) = features.signature;
-    log::info!("CPU: {} ({}, family {family:#x} model {model:#x} stepping {stepping})", features.model, features.vendor);
+    log::info!(
+        "CPU: {} ({}, family {family:#x} model {model:#x} stepping {stepping})",
+        features.model,
+        features.vendor
+    );
     log::info!("CPU features: {}", features.names());
 }
 
@@ -178,7 +188,11 @@ fn install(boot: &BootInfo, line: &CommandLine, features: &Features, memory: &Me
             fpu_bytes: features.fpu_bytes,
             command_line: String::from(boot.options()),
             noreboot: options.noreboot,
-            memory_map: boot.regions.iter().map(|region| (region.start, region.end - region.start, region.kind)).collect(),
+            memory_map: boot
+                .regions
+                .iter()
+                .map(|region| (region.start, region.end - region.start, region.kind))
+                .collect(),
             total_frames: memory.ram_frames,
             guest_log: options.guest_loglvl.always > cmdline::LogLevel::Error,
         },
@@ -207,7 +221,8 @@ fn route_serial(machine: &acpi::Machine, line: &CommandLine) {
         return;
     };
     let over = machine.overrides.iter().find(|over| over.0 == irq);
-    let (pin, level, low) = over.map_or((u32::from(irq), false, false), |&(_, global, level, low)| (global, level, low));
+    let (pin, level, low) =
+        over.map_or((u32::from(irq), false, false), |&(_, global, level, low)| (global, level, low));
     if console::is_used() {
         apic::route(io_apic, pin - base, apic::vector::SERIAL, apic::id(), level, low);
         console::interrupt_on();

@@ -104,7 +104,11 @@ pub fn hypervisor_entries(cpu: &PerCpu) -> [u64; 13] {
 
 /// The two words of a system segment's descriptor.
 fn system_segment(base: u64, limit: u64, kind: u64) -> (u64, u64) {
-    let low = limit & 0xffff | (base & 0xff_ffff) << 16 | kind << 40 | (limit >> 16 & 0xf) << 48 | (base >> 24 & 0xff) << 56;
+    let low = limit & 0xffff
+        | (base & 0xff_ffff) << 16
+        | kind << 40
+        | (limit >> 16 & 0xf) << 48
+        | (base >> 24 & 0xff) << 56;
     (low, base >> 32)
 }
 

@@ -32,8 +32,6 @@ pub struct Features {
     pub invariant_tsc: bool,
     /// RDTSCP and TSC_AUX.
     pub rdtscp: bool,
-    /// Bits of a physical address.
-    pub physical_bits: u32,
 }
 
 /// A feature without which the hypervisor does not start: leaf, register (0 = EAX), bit, name.
@@ -94,7 +92,6 @@ impl Features {
             tsc_deadline: one[2] & 1 << 24 != 0,
             rdtscp: cpuid(0x8000_0001, 0)[3] & 1 << 27 != 0,
             invariant_tsc: extended >= 0x8000_0007 && cpuid(0x8000_0007, 0)[3] & 1 << 8 != 0,
-            physical_bits: if extended >= 0x8000_0008 { cpuid(0x8000_0008, 0)[0] & 0xff } else { 36 },
             fpu_bytes: 512,
             ..Features::default()
         };
@@ -134,7 +131,8 @@ impl Features {
             (self.invariant_tsc, "invariant TSC"),
             (self.rdtscp, "RDTSCP"),
         ];
-        let names: alloc::vec::Vec<&str> = all.iter().filter(|(there, _)| *there).map(|&(_, name)| name).collect();
+        let names: alloc::vec::Vec<&str> =
+            all.iter().filter(|(there, _)| *there).map(|&(_, name)| name).collect();
         names.join(" ")
     }
 }

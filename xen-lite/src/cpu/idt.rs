@@ -26,7 +26,8 @@ static TABLE: Table = Table(UnsafeCell::new([Gate(0, 0); 256]));
 fn gate(address: u64, ist: u8, ring: u64) -> Gate {
     const INTERRUPT_GATE: u64 = 0x8e00;
     let attributes = INTERRUPT_GATE | ring << 13 | u64::from(ist);
-    let low = address & 0xffff | u64::from(HYPERVISOR_CS) << 16 | attributes << 32 | (address >> 16 & 0xffff) << 48;
+    let low =
+        address & 0xffff | u64::from(HYPERVISOR_CS) << 16 | attributes << 32 | (address >> 16 & 0xffff) << 48;
     Gate(low, address >> 32)
 }
 

@@ -7,8 +7,8 @@ use core::cell::Cell;
 use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 use alloc::sync::Arc;
-use xen_lite_core::addr::CpuId;
 use spin::MutexGuard;
+use xen_lite_core::addr::CpuId;
 use xen_lite_core::domain::{Domain, Vcpu, VcpuState};
 use xen_lite_core::effects::Effects;
 

@@ -28,7 +28,9 @@ pub fn base(of: BaseOf) -> u64 {
     // SAFETY: S-04, S-08: the instructions are there; GS is the hypervisor's again afterwards, and interrupts are off.
     unsafe {
         match (FSGSBASE.load(Ordering::Relaxed), of) {
-            (true, BaseOf::Fs) => asm!("rdfsbase {}", out(reg) value, options(nomem, nostack, preserves_flags)),
+            (true, BaseOf::Fs) => {
+                asm!("rdfsbase {}", out(reg) value, options(nomem, nostack, preserves_flags))
+            }
             (true, BaseOf::Gs) => {
                 asm!("swapgs", "rdgsbase {}", "swapgs", out(reg) value, options(nostack, preserves_flags));
             }

@@ -62,11 +62,6 @@ pub fn set_m2p_base(physical: u64, frames: u64) {
     M2P_FRAMES.store(frames, Ordering::Relaxed);
 }
 
-/// Number of frames in the machine-to-physical table.
-pub fn m2p_frames() -> u64 {
-    M2P_FRAMES.load(Ordering::Relaxed)
-}
-
 /// An entry of the machine-to-physical table; `None` past its end.
 #[inline(always)]
 pub fn m2p(frame: u64) -> Option<&'static AtomicU64> {

@@ -28,7 +28,8 @@ static ROOT: AtomicU64 = AtomicU64::new(0);
 /// Machine address of a page of zeroes.
 static ZERO_PAGE: AtomicU64 = AtomicU64::new(0);
 /// The page table of each CPU's descriptor window.
-static WINDOWS: [AtomicPtr<AtomicU64>; MAX_CPUS] = [const { AtomicPtr::new(core::ptr::null_mut()) }; MAX_CPUS];
+static WINDOWS: [AtomicPtr<AtomicU64>; MAX_CPUS] =
+    [const { AtomicPtr::new(core::ptr::null_mut()) }; MAX_CPUS];
 /// The page table of the device window, and how many of its pages are in use.
 static DEVICES: AtomicPtr<AtomicU64> = AtomicPtr::new(core::ptr::null_mut());
 static DEVICES_USED: AtomicUsize = AtomicUsize::new(0);
@@ -41,8 +42,6 @@ pub struct Memory {
     pub frame_table: &'static [FrameInfo],
     /// Frames of RAM in all.
     pub ram_frames: u64,
-    /// The loader's map.
-    pub regions: Vec<Region>,
 }
 
 /// Where the image ends in physical memory, with its symbols.
@@ -106,10 +105,11 @@ pub fn init(boot: &BootInfo) -> Result<Memory, &'static str> {
     direct::set_m2p_base(m2p, frames);
 
     // SAFETY: S-12: the frame table is cleared memory that nobody else uses; all-zero is a valid `FrameInfo`.
-    let frame_table =
-        unsafe { core::slice::from_raw_parts(layout::direct(frame_table) as *const FrameInfo, frames as usize) };
+    let frame_table = unsafe {
+        core::slice::from_raw_parts(layout::direct(frame_table) as *const FrameInfo, frames as usize)
+    };
     free.add(boot_part().0, boot_part().1);
-    Ok(Memory { free, frame_table, ram_frames, regions: boot.regions.clone() })
+    Ok(Memory { free, frame_table, ram_frames })
 }
 
 /// Loads CR3.
@@ -163,7 +163,7 @@ pub fn map_device(physical: u64, size: u64) -> Option<u64> {
         let table = DEVICES.load(Ordering::Relaxed);
         // SAFETY: S-13: the table of the device window has 512 entries, and this one was not in use.
         let entry = unsafe { &*table.add(at + page) };
-        entry.store(first + page as u64 * PAGE | DEVICE_PAGE, Ordering::Relaxed);
+        entry.store((first + page as u64 * PAGE) | DEVICE_PAGE, Ordering::Relaxed);
     }
     Some(layout::MMIO + at as u64 * PAGE + (physical - first))
 }

@@ -34,7 +34,9 @@ impl Ranges {
     pub fn take(&mut self, size: u64, align: u64) -> Result<u64, &'static str> {
         let size = size.next_multiple_of(super::PAGE);
         for &(from, to) in self.0.iter().rev() {
-            let Some(start) = to.min(REACH).checked_sub(size).map(|start| start & !(align - 1)) else { continue };
+            let Some(start) = to.min(REACH).checked_sub(size).map(|start| start & !(align - 1)) else {
+                continue;
+            };
             if start >= from {
                 self.remove(start, start + size);
                 return Ok(start);

@@ -63,7 +63,8 @@ impl<'m> Tables<'m> {
 
     fn map(&mut self, mut address: u64, mut physical: u64, end: u64, flags: u64) -> Result<(), &'static str> {
         while physical < end {
-            let large = address % LARGE_SIZE == 0 && physical % LARGE_SIZE == 0 && end - physical >= LARGE_SIZE;
+            let aligned = address.is_multiple_of(LARGE_SIZE) && physical.is_multiple_of(LARGE_SIZE);
+            let large = aligned && end - physical >= LARGE_SIZE;
             let (level, size) = if large { (2, LARGE_SIZE) } else { (1, PAGE) };
             let table = self.table(address, level, flags & USER)?;
             let flags = if large { flags | LARGE } else { flags };

@@ -21,7 +21,7 @@ use core::sync::atomic::Ordering;
 use spin::{Mutex, RwLock};
 
 use super::flush::{FlushClock, flush_stale};
-use super::heap::{Heap, MAX_FRAMES};
+use super::heap::{Heap, MAX_FRAMES, MAX_ORDER};
 use super::info::{FrameInfo, Kind, State, kind, refs};
 use crate::addr::{DomId, Mfn};
 use crate::domain::Domain;
@@ -100,19 +100,37 @@ impl FrameTable {
         self.info(mfn).map_or(refs::word(State::Io, DomId::IO), |info| info.refs.load(Ordering::Acquire))
     }
 
-    /// Gives frames of the hypervisor to the heap. Frames that are not the hypervisor's, or too high, are left alone.
+    /// Gives frames of the hypervisor to the heap, at boot. Frames that are not the hypervisor's, or too high, are left alone.
+    ///
+    /// What they contain is what was there before the hypervisor started: dirty for all but the first domain, which is trusted
+    /// with the machine and need not wait until all its memory is cleared.
     pub fn add_free(&self, frames: Range<Mfn>) {
-        let end = frames.end.raw().min(self.len()).min(MAX_FRAMES);
+        let end = frames.end.raw().min(self.len()).min(MAX_FRAMES) as usize;
         let mut heap = self.heap.lock();
-        for mfn in frames.start.raw()..end {
-            let info = &self.info[mfn as usize];
-            if info.refs.load(Ordering::Relaxed) == 0 {
-                // Neither whose nor how old the contents are is known: dirty, by nobody who could get them back.
-                info.refs.store(refs::word(State::Free, DomId::XEN) | refs::DIRTY, Ordering::Relaxed);
-                info.kind.store(kind::BUSY, Ordering::Relaxed);
-                heap.give(self.info, mfn as usize, 0);
+        let mut start = frames.start.index();
+        while start < end {
+            let mut next = start;
+            while next < end && self.mark_free(next) {
+                next += 1;
             }
+            while start < next {
+                let order = start.trailing_zeros().min((next - start).ilog2()).min(MAX_ORDER);
+                heap.give(self.info, start, order);
+                start += 1 << order;
+            }
+            start += 1;
         }
+    }
+
+    /// Marks a frame free that was the hypervisor's; `false` when it was not.
+    fn mark_free(&self, frame: usize) -> bool {
+        let info = &self.info[frame];
+        if info.refs.load(Ordering::Relaxed) != 0 {
+            return false;
+        }
+        info.refs.store(refs::word(State::Free, DomId::DOM0) | refs::DIRTY, Ordering::Relaxed);
+        info.kind.store(kind::BUSY, Ordering::Relaxed);
+        true
     }
 
     /// Declares frames of the hypervisor to be I/O or a hole, which privileged domains may map.
