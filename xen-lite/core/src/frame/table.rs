@@ -266,7 +266,7 @@ impl FrameTable {
 
 /// Allocates 2^`order` adjacent frames (aligned to their size). For a domain they come with one reference each, the allocation;
 /// for [`DomId::XEN`] they are the hypervisor's, to be returned with [`free`]. Contents are zero unless the same domain had
-/// them last. The limits of the domain's account are the caller's business ([`alloc_for`] sees to them).
+/// them last (Dom0: or nobody since boot). The limits of the domain's account are the caller's business ([`alloc_for`] sees to them).
 pub fn alloc<P: Platform>(hv: &Hypervisor<P>, order: u32, owner: DomId) -> Option<Mfn> {
     alloc_below(hv, order, owner, u64::MAX)
 }

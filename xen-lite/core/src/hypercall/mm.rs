@@ -9,6 +9,7 @@ use abi::xen::{
     MmuUpdate, UVMF_ALL, UVMF_FLUSHTYPE_MASK, UVMF_INVLPG, UVMF_TLB_FLUSH,
 };
 
+use super::coverage::{Sub, full};
 use super::guest::{GuestHandle, read_bytes, read_one, write_one};
 use super::{Args, Caller};
 use crate::Hypervisor;
@@ -23,6 +24,14 @@ use crate::mm::{pages, roots, walk};
 use crate::platform::{Flush, Platform};
 
 pub mod ext;
+
+/// How far the kinds of update are supported.
+pub const SUBS: &[Sub] = &[
+    full(0, "MMU_NORMAL_PT_UPDATE"),
+    full(1, "MMU_MACHPHYS_UPDATE"),
+    full(2, "MMU_PT_UPDATE_PRESERVE_AD"),
+    full(3, "MMU_PT_UPDATE_NO_TRANSLATE"),
+];
 
 /// In the count: the call continues one that was interrupted (`MMU_UPDATE_PREEMPTED`).
 const PREEMPTED: u32 = 1 << 31;

@@ -1,13 +1,14 @@
 //! Page tables and memory of domains: what guests, builders and the end of a domain do with frames.
 //!
 //! [`update`] changes of single entries · [`walk`] the way of the CPU through a guest's tables · [`roots`] base pointers and pins ·
-//! [`pages`] frames that are handed to domains, lent, filled · [`teardown`] the end · [`store`] guests' plain stores to
+//! [`reserve`] frames that come and go · [`pages`] frames that are handed to domains, lent, filled · [`teardown`] the end · [`store`] guests' plain stores to
 //! their page tables.
 //!
 //! Nothing here has a lock. Entries change by compare-and-swap: who wins the swap owns the reference of the entry that was
 //! there. The table itself is held by a typed reference meanwhile, so it cannot stop being a table.
 
 pub mod pages;
+pub mod reserve;
 pub mod roots;
 pub mod store;
 pub mod teardown;

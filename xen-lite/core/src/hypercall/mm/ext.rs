@@ -14,11 +14,36 @@ use crate::addr::{DomId, GuestVirt, Mfn, PAGE_SIZE};
 use crate::effects::{Done, Effects, Todo};
 use crate::fail::{Errno, Fail};
 use crate::frame::{self, Kind, types};
+use crate::hypercall::coverage::{Sub, full, refused};
 use crate::hypercall::guest::{GuestHandle, range_ok};
 use crate::hypercall::{Args, Caller};
 use crate::mm::pages;
 use crate::mm::roots::{self, Which};
 use crate::platform::Platform;
+
+/// How far the commands are supported.
+pub const SUBS: &[Sub] = &[
+    full(0, "MMUEXT_PIN_L1_TABLE"),
+    full(1, "MMUEXT_PIN_L2_TABLE"),
+    full(2, "MMUEXT_PIN_L3_TABLE"),
+    full(3, "MMUEXT_PIN_L4_TABLE"),
+    full(4, "MMUEXT_UNPIN_TABLE"),
+    full(5, "MMUEXT_NEW_BASEPTR"),
+    full(6, "MMUEXT_TLB_FLUSH_LOCAL"),
+    full(7, "MMUEXT_INVLPG_LOCAL"),
+    full(8, "MMUEXT_TLB_FLUSH_MULTI"),
+    full(9, "MMUEXT_INVLPG_MULTI"),
+    full(10, "MMUEXT_TLB_FLUSH_ALL"),
+    full(11, "MMUEXT_INVLPG_ALL"),
+    full(12, "MMUEXT_FLUSH_CACHE"),
+    full(13, "MMUEXT_SET_LDT"),
+    full(15, "MMUEXT_NEW_USER_BASEPTR"),
+    full(16, "MMUEXT_CLEAR_PAGE"),
+    full(17, "MMUEXT_COPY_PAGE"),
+    full(18, "MMUEXT_FLUSH_CACHE_GLOBAL"),
+    refused(19, "MMUEXT_MARK_SUPER", "large pages, EOPNOTSUPP"),
+    refused(20, "MMUEXT_UNMARK_SUPER", "large pages, EOPNOTSUPP"),
+];
 
 /// Entries that an LDT may have.
 const LDT_ENTRIES: u32 = 8192;
