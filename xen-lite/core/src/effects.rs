@@ -26,6 +26,10 @@ bitflags::bitflags! {
         const LOAD_TS = 1 << 7;
         /// The registers were replaced as a whole: the return value must not be stored in RAX.
         const REGS_REPLACED = 1 << 8;
+        /// Load XCR0 from the running vCPU's state.
+        const LOAD_XCR0 = 1 << 9;
+        /// Load TSC_AUX from the running vCPU's state.
+        const LOAD_TSC_AUX = 1 << 10;
     }
 }
 

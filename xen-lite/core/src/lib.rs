@@ -34,6 +34,7 @@ pub use hypervisor::Hypervisor;
 
 pub mod cmdline;
 pub mod console;
+pub mod emulate;
 pub mod event;
 pub mod frame;
 pub mod grant;

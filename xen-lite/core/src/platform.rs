@@ -124,6 +124,10 @@ pub trait Platform: Send + Sync + 'static {
     fn port_in(&self, port: u16, width: u8) -> u32;
     /// Writes an I/O port of the machine.
     fn port_out(&self, port: u16, width: u8, value: u32);
+    /// First of the eight I/O ports of the serial console that the hypervisor keeps to itself, if it has one.
+    fn console_port(&self) -> Option<u16> {
+        Some(0x3f8)
+    }
     /// CPUID of the machine: (eax, ebx, ecx, edx).
     fn cpuid(&self, leaf: u32, subleaf: u32) -> (u32, u32, u32, u32);
 

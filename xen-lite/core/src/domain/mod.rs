@@ -84,6 +84,8 @@ pub struct Settings {
     pub memory_map: Vec<(u64, u64, u32)>,
     /// Address size in bits (`XEN_DOMCTL_set_address_size`); 0 stands for 64.
     pub address_size: u32,
+    /// What it last wrote to the PCI configuration address port (0xcf8).
+    pub pci_address: u32,
 }
 
 impl Domain {

@@ -1,0 +1,382 @@
+//! The running vCPU as a [`GuestCpu`]: what binds the pure emulator to domains and to the machine.
+//!
+//! Memory goes through the guest's own page tables with every address checked against the hypervisor's hole; ports go
+//! through [`ports::Rights`]; registers that the CPU holds while the guest runs (FS and GS bases) are read and written
+//! there, others in [`crate::domain::VcpuState`], and what must follow them in the CPU is told by effects.
+
+use super::cpuid::{self, Context, TscInfo};
+use super::ports::{PCI_ADDRESS, PCI_DATA, Rights, Route, all_ones};
+use super::{Base, Bits, Code, Exception, GuestCpu, Loaded, Outcome, Seg, segment, xcr0};
+use crate::Hypervisor;
+use crate::addr::Mfn;
+use crate::domain::Mode;
+use crate::effects::{Effects, Todo};
+use crate::fail::{Fail, Why};
+use crate::hypercall::Caller;
+use crate::hypercall::guest::{range_ok, read_bytes, read_one, write_bytes};
+use crate::mm::{pages, roots};
+use crate::platform::{BaseOf, Platform};
+use crate::trap::{self, FLAT_CS32, FLAT_CS64};
+
+const CR0_TS: u64 = 1 << 3;
+/// Bits of CR4 that a guest owns: TSD, DE, FSGSBASE.
+const CR4_OWN: u64 = 1 << 2 | 1 << 3 | 1 << 16;
+/// Bits that it sees set: PAE, MCE, OSFXSR, OSXMMEXCPT.
+const CR4_FIXED: u64 = 1 << 5 | 1 << 6 | 1 << 9 | 1 << 10;
+const CR4_OSXSAVE: u64 = 1 << 18;
+/// DR6.BS: single step.
+const DR6_SINGLE_STEP: u64 = 1 << 14;
+const VECTOR_DB: u8 = 1;
+const VECTOR_PF: u8 = 14;
+/// Selector bit: the descriptor is in the LDT.
+const IN_LDT: u64 = 4;
+
+struct View<'h, 'c, 'd, P: Platform> {
+    hv: &'h Hypervisor<P>,
+    caller: &'c mut Caller<'d>,
+    bits: Bits,
+    effects: Effects,
+}
+
+/// Emulates the privileged instruction at RIP after a #GP with error code 0; `None`: it is none, the guest gets its #GP.
+pub fn privileged<P: Platform>(hv: &Hypervisor<P>, caller: &mut Caller<'_>) -> Option<Result<Effects, Why>> {
+    let mut view = View { hv, caller, bits: Bits::B64, effects: Effects::NONE };
+    let outcome = super::privileged(&mut view);
+    deliver(view, outcome)
+}
+
+/// Emulates the forced-emulation prefix at RIP after a #UD; `None`: there is none, the guest gets its #UD.
+pub fn forced<P: Platform>(hv: &Hypervisor<P>, caller: &mut Caller<'_>) -> Option<Result<Effects, Why>> {
+    let mut view = View { hv, caller, bits: Bits::B64, effects: Effects::NONE };
+    let outcome = super::forced(&mut view);
+    deliver(view, outcome)
+}
+
+/// Gives the guest what an emulation ended in.
+fn deliver<P: Platform>(view: View<'_, '_, '_, P>, outcome: Outcome) -> Option<Result<Effects, Why>> {
+    let View { hv, caller, effects, .. } = view;
+    let delivered = match outcome {
+        Outcome::NotHandled => return None,
+        Outcome::Again | Outcome::Done { single_step: false } => return Some(Ok(effects)),
+        Outcome::Done { single_step: true } => {
+            caller.state.debug[6] |= DR6_SINGLE_STEP;
+            trap::inject(hv, caller, VECTOR_DB, 0)
+        }
+        Outcome::Fault(Exception { vector: VECTOR_PF, error_code, cr2 }) => {
+            trap::deliver_page_fault(hv, caller, error_code, cr2)
+        }
+        Outcome::Fault(Exception { vector, error_code, .. }) => trap::inject(hv, caller, vector, error_code),
+    };
+    Some(delivered.map(|more| effects.and(more)))
+}
+
+/// The registers' place in `Registers`, by the CPU's number.
+fn slot(regs: &mut crate::domain::Registers, number: u8) -> &mut u64 {
+    match number & 15 {
+        0 => &mut regs.rax,
+        1 => &mut regs.rcx,
+        2 => &mut regs.rdx,
+        3 => &mut regs.rbx,
+        4 => &mut regs.rsp,
+        5 => &mut regs.rbp,
+        6 => &mut regs.rsi,
+        7 => &mut regs.rdi,
+        8 => &mut regs.r8,
+        9 => &mut regs.r9,
+        10 => &mut regs.r10,
+        11 => &mut regs.r11,
+        12 => &mut regs.r12,
+        13 => &mut regs.r13,
+        14 => &mut regs.r14,
+        _ => &mut regs.r15,
+    }
+}
+
+fn host<P: Platform>(hv: &Hypervisor<P>, leaf: u32, subleaf: u32) -> cpuid::Leaf {
+    let (a, b, c, d) = hv.platform.cpuid(leaf, subleaf);
+    [a, b, c, d]
+}
+
+impl<P: Platform> View<'_, '_, '_, P> {
+    /// The descriptor that a selector names in the guest's tables.
+    fn descriptor(&self, selector: u64) -> Option<u64> {
+        let state = &*self.caller.state;
+        let index = selector >> 3 & 0x1fff;
+        if selector & IN_LDT != 0 {
+            let at = state.ldt_base.checked_add(index * 8)?;
+            return if index < u64::from(state.ldt_entries) { read_one(self.hv, at).ok() } else { None };
+        }
+        if index >= u64::from(state.gdt_entries) {
+            return None;
+        }
+        let frame = *state.gdt.get(index as usize / 512)?;
+        (frame != Mfn::INVALID).then(|| self.hv.platform.load(frame, index as usize % 512))
+    }
+
+    fn rights(&self) -> Rights {
+        Rights { hardware: self.caller.domain.privileged, console: self.hv.platform.console_port() }
+    }
+
+    /// Carries out `access` at the machine's PCI configuration ports with the latched address. The domain's lock keeps
+    /// its other vCPUs from setting theirs in between; nobody else touches these ports.
+    fn with_pci_address<T>(&self, access: impl FnOnce() -> T) -> T {
+        let settings = self.caller.domain.settings.lock();
+        self.hv.platform.port_out(PCI_ADDRESS, 4, settings.pci_address);
+        access()
+    }
+
+    fn route(&self, port: u16, size: u8) -> Route {
+        // Everybody but the few PCI ports goes without the lock.
+        let latch = if port & !7 == PCI_ADDRESS { self.caller.domain.settings.lock().pci_address } else { 0 };
+        self.rights().route(port, size, latch)
+    }
+
+    /// Something in the kernel's address space, whichever runs.
+    fn with_kernel_tables<T>(&self, action: impl FnOnce() -> T) -> T {
+        let state = &*self.caller.state;
+        if state.mode == Mode::Kernel {
+            return action();
+        }
+        self.hv.platform.load_root(state.kernel_root);
+        let result = action();
+        self.hv.platform.load_root(state.user_root);
+        result
+    }
+
+    fn context(&self) -> Context {
+        const FSGSBASE: u32 = 1;
+        const INVARIANT_TSC: u32 = 1 << 8;
+        let state = &*self.caller.state;
+        let clock = self.hv.platform.clock();
+        let get = |leaf, subleaf| host(self.hv, leaf, subleaf);
+        let extended = get(0x8000_0000, 0)[0];
+        let reliable = extended >= 0x8000_0007 && get(0x8000_0007, 0)[3] & INVARIANT_TSC != 0;
+        let supported_xcr0 = xcr0::supported(get);
+        Context {
+            vcpu_id: self.caller.vcpu.id.raw(),
+            supported_xcr0,
+            xcr0: state.xcr0,
+            osxsave: supported_xcr0 != 0,
+            fsgsbase: get(0, 0)[0] >= 7 && get(7, 0)[1] & FSGSBASE != 0,
+            invariant_tsc: self.caller.domain.privileged,
+            tsc: TscInfo {
+                reliable,
+                khz: clock.khz,
+                host_khz: clock.khz,
+                mul: clock.mul,
+                shift: clock.shift,
+                ..TscInfo::default()
+            },
+            address_bits: if extended >= 0x8000_0008 { get(0x8000_0008, 0)[0] & 0xff } else { 36 },
+        }
+    }
+}
+
+impl<P: Platform> GuestCpu for View<'_, '_, '_, P> {
+    fn code(&mut self) -> Option<Code> {
+        let cs = self.caller.state.regs.cs & 0xffff;
+        let descriptor = match cs as u16 {
+            FLAT_CS64 => segment::FLAT_CODE64,
+            FLAT_CS32 => segment::FLAT_CODE32,
+            _ => self.descriptor(cs)?,
+        };
+        let code = segment::code(descriptor)?;
+        self.bits = code.bits;
+        Some(code)
+    }
+    fn fetch(&mut self, linear: u64, out: &mut [u8]) -> bool {
+        read_bytes(self.hv, linear, out).is_ok()
+    }
+    fn gpr(&self, number: u8) -> u64 {
+        let regs = &self.caller.state.regs;
+        match number & 15 {
+            0 => regs.rax,
+            1 => regs.rcx,
+            2 => regs.rdx,
+            3 => regs.rbx,
+            4 => regs.rsp,
+            5 => regs.rbp,
+            6 => regs.rsi,
+            7 => regs.rdi,
+            8 => regs.r8,
+            9 => regs.r9,
+            10 => regs.r10,
+            11 => regs.r11,
+            12 => regs.r12,
+            13 => regs.r13,
+            14 => regs.r14,
+            _ => regs.r15,
+        }
+    }
+    fn set_gpr(&mut self, number: u8, value: u64) {
+        *slot(&mut self.caller.state.regs, number) = value;
+    }
+    fn rip(&self) -> u64 {
+        self.caller.state.regs.rip
+    }
+    fn set_rip(&mut self, value: u64) {
+        self.caller.state.regs.rip = value;
+    }
+    fn rflags(&self) -> u64 {
+        self.caller.state.regs.rflags
+    }
+    fn set_rflags(&mut self, value: u64) {
+        self.caller.state.regs.rflags = value;
+    }
+    fn in_kernel(&self) -> bool {
+        self.caller.state.mode == Mode::Kernel
+    }
+
+    fn iopl(&self) -> u8 {
+        self.caller.state.iopl
+    }
+    fn bitmap_permits(&mut self, port: u16) -> bool {
+        let (base, ports) = self.caller.state.io_bitmap;
+        let mut byte = [0xff];
+        let Some(at) = base.checked_add(u64::from(port) / 8).filter(|_| u32::from(port) < ports) else {
+            return false;
+        };
+        let read = self.with_kernel_tables(|| read_bytes(self.hv, at, &mut byte));
+        read.is_ok() && byte[0] >> (port % 8) & 1 == 0
+    }
+    fn port_in(&mut self, port: u16, size: u8) -> u32 {
+        let machine = &self.hv.platform;
+        match self.route(port, size) {
+            Route::Machine => machine.port_in(port, size),
+            Route::PciAddress => self.caller.domain.settings.lock().pci_address,
+            Route::PciData(byte) => {
+                self.with_pci_address(|| machine.port_in(PCI_DATA + u16::from(byte), size))
+            }
+            Route::Nowhere => all_ones(size),
+        }
+    }
+    fn port_out(&mut self, port: u16, size: u8, value: u32) {
+        let machine = &self.hv.platform;
+        match self.route(port, size) {
+            Route::Machine => machine.port_out(port, size, value),
+            Route::PciAddress => self.caller.domain.settings.lock().pci_address = value,
+            Route::PciData(byte) => {
+                self.with_pci_address(|| machine.port_out(PCI_DATA + u16::from(byte), size, value))
+            }
+            Route::Nowhere => {}
+        }
+    }
+
+    /// Segments other than FS and GS count as flat, as they are in 64-bit mode and in every 32-bit system that runs there.
+    fn linear(&mut self, seg: Seg, offset: u64, size: u8, _: bool) -> Result<u64, Exception> {
+        let base = match seg {
+            Seg::Fs => self.hv.platform.guest_base(BaseOf::Fs),
+            Seg::Gs => self.hv.platform.guest_base(BaseOf::Gs),
+            _ => 0,
+        };
+        let linear = base.wrapping_add(offset);
+        let linear = if self.bits == Bits::B64 { linear } else { linear & 0xffff_ffff };
+        if range_ok(linear, size.into()) { Ok(linear) } else { Err(Exception::GP) }
+    }
+    fn read(&mut self, linear: u64, out: &mut [u8]) -> Result<(), Exception> {
+        read_bytes(self.hv, linear, out).map_err(|_| Exception::page_fault(linear, 0))
+    }
+    fn write(&mut self, linear: u64, bytes: &[u8]) -> Result<(), Exception> {
+        write_bytes(self.hv, linear, bytes).map_err(|_| Exception::page_fault(linear, 1 << 1))
+    }
+
+    fn cr(&self, number: u8) -> u64 {
+        let state = &*self.caller.state;
+        match number {
+            0 => state.cr0,
+            2 => state.cr2,
+            3 => state.kernel_root.address().map_or(0, |address| address.raw()),
+            _ => {
+                let xsave = if self.supported_xcr0() != 0 { CR4_OSXSAVE } else { 0 };
+                CR4_FIXED | xsave | state.cr4 & CR4_OWN
+            }
+        }
+    }
+    fn set_ts(&mut self, on: bool) {
+        let cr0 = &mut self.caller.state.cr0;
+        *cr0 = if on { *cr0 | CR0_TS } else { *cr0 & !CR0_TS };
+        self.effects = self.effects.and(Effects::todo(Todo::LOAD_TS));
+    }
+    fn set_cr2(&mut self, value: u64) {
+        self.caller.state.cr2 = value;
+        trap::info::set_cr2(self.hv, self.caller.vcpu, value);
+    }
+    fn set_cr3(&mut self, value: u64) -> Loaded {
+        if value & 0xfff != 0 {
+            return Loaded::Refused;
+        }
+        let (domain, root) = (self.caller.domain.id, Mfn::new(value >> 12));
+        let state = &mut *self.caller.state;
+        let result = roots::finish_table(self.hv, state)
+            .and_then(|()| roots::switch_root(self.hv, domain, state, roots::Which::Kernel, root));
+        match result {
+            Ok(_) => Loaded::Yes,
+            Err(Fail::Again | Fail::AgainWith(_)) => Loaded::Again,
+            Err(Fail::Errno(_) | Fail::Crash(_)) => Loaded::Refused,
+        }
+    }
+    fn set_cr4(&mut self, value: u64) {
+        self.caller.state.cr4 = value & CR4_OWN;
+    }
+    fn dr(&self, number: u8) -> u64 {
+        self.caller.state.debug[usize::from(number & 7)]
+    }
+    fn set_dr(&mut self, number: u8, value: u64) -> bool {
+        self.effects = self.effects.and(Effects::todo(Todo::LOAD_DEBUG));
+        crate::hypercall::cpu::write_debug(self.caller.state, number.into(), value).is_ok()
+    }
+    fn set_xcr0(&mut self, value: u64) -> bool {
+        self.caller.state.xcr0 = value;
+        self.effects = self.effects.and(Effects::todo(Todo::LOAD_XCR0));
+        true
+    }
+    fn supported_xcr0(&self) -> u64 {
+        xcr0::supported(|leaf, subleaf| host(self.hv, leaf, subleaf))
+    }
+
+    fn base(&self, base: Base) -> u64 {
+        match base {
+            Base::Fs => self.hv.platform.guest_base(BaseOf::Fs),
+            Base::Gs => self.hv.platform.guest_base(BaseOf::Gs),
+            Base::KernelGs => self.caller.state.gs_base_other,
+        }
+    }
+    fn set_base(&mut self, base: Base, value: u64) {
+        match base {
+            Base::Fs => self.hv.platform.set_guest_base(BaseOf::Fs, value),
+            Base::Gs => self.hv.platform.set_guest_base(BaseOf::Gs, value),
+            Base::KernelGs => self.caller.state.gs_base_other = value,
+        }
+    }
+    fn tsc(&mut self) -> u64 {
+        let clock = self.hv.platform.clock();
+        let elapsed = self.hv.platform.now().saturating_sub(clock.ns);
+        let ticks = u128::from(elapsed) * u128::from(clock.khz) / 1_000_000;
+        clock.tsc.wrapping_add(ticks as u64)
+    }
+    fn tsc_aux(&self) -> u32 {
+        self.caller.state.tsc_aux
+    }
+    fn set_tsc_aux(&mut self, value: u32) {
+        self.caller.state.tsc_aux = value;
+        self.effects = self.effects.and(Effects::todo(Todo::LOAD_TSC_AUX));
+    }
+    fn vcpu_id(&self) -> u32 {
+        self.caller.vcpu.id.raw()
+    }
+    fn fill_hypercall_page(&mut self, gfn: u64) -> bool {
+        // A PV guest's frame numbers are the machine's.
+        let (hv, mfn) = (self.hv, Mfn::new(gfn));
+        let fill = || hv.platform.store_bytes(mfn, 0, &crate::hypercall::page::contents());
+        pages::with_writable(hv, self.caller.domain.id, mfn, fill).is_ok()
+    }
+    fn cpuid(&mut self, leaf: u32, subleaf: u32) -> [u32; 4] {
+        let context = self.context();
+        cpuid::pv_leaf(leaf, subleaf, &context, |leaf, subleaf| host(self.hv, leaf, subleaf))
+    }
+    fn flush_caches(&mut self) {
+        if self.caller.domain.privileged {
+            self.hv.platform.flush_cache();
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Model-specific registers of a PV guest: an allow-list.
+//!
+//! A register that is not listed raises #GP, read or written, whatever the machine has. Of the listed ones few are
+//! the guest's own (FS and GS bases, TSC_AUX); the others answer a constant that tells kernels "nothing to do here".
+//! A write of the value that a read gives is always accepted and does nothing, as kernels like to set bits that are set.
+
+use super::{Base, GuestCpu};
+
+const TSC: u32 = 0x10;
+const APIC_BASE: u32 = 0x1b;
+const FEATURE_CONTROL: u32 = 0x3a;
+const UCODE_REV: u32 = 0x8b;
+const PLATFORM_INFO: u32 = 0xce;
+const MISC_FEATURES_ENABLES: u32 = 0x140;
+const MCG_CAP: u32 = 0x179;
+const MCG_STATUS: u32 = 0x17a;
+const MISC_ENABLE: u32 = 0x1a0;
+const PAT: u32 = 0x277;
+const XEN_HYPERCALL: u32 = abi::cpuid::XEN_HYPERCALL_MSR;
+const EFER: u32 = 0xc000_0080;
+const FS_BASE: u32 = 0xc000_0100;
+const GS_BASE: u32 = 0xc000_0101;
+const KERNEL_GS_BASE: u32 = 0xc000_0102;
+const TSC_AUX: u32 = 0xc000_0103;
+const AMD_HWCR: u32 = 0xc001_0015;
+const AMD_DE_CFG: u32 = 0xc001_1029;
+
+/// The page-attribute table that the hypervisor uses and PV guests share: WB, WT, UC-, UC, WC, WP, UC, UC.
+pub const SHARED_PAT: u64 = 0x0000_0501_0007_0406;
+/// SYSCALL, long mode enabled and active, no-execute.
+const EFER_VALUE: u64 = 1 | 1 << 8 | 1 << 10 | 1 << 11;
+/// Enabled, at the usual address.
+const APIC_BASE_VALUE: u64 = 0xfee0_0800;
+const APIC_BASE_BOOT_CPU: u64 = 1 << 8;
+/// Fast strings; no branch-trace store, no precise events, no external task priority messages.
+const MISC_ENABLE_VALUE: u64 = 1 | 1 << 11 | 1 << 12 | 1 << 23;
+/// Locked, with nothing enabled.
+const FEATURE_CONTROL_VALUE: u64 = 1;
+/// The TSC runs at the nominal frequency.
+const HWCR_VALUE: u64 = 1 << 24;
+/// LFENCE serialises.
+const DE_CFG_VALUE: u64 = 1 << 1;
+
+/// The value of an MSR; `None`: #GP(0).
+pub fn read<C: GuestCpu>(cpu: &mut C, number: u32) -> Option<u64> {
+    Some(match number {
+        FS_BASE => cpu.base(Base::Fs),
+        GS_BASE => cpu.base(Base::Gs),
+        KERNEL_GS_BASE => cpu.base(Base::KernelGs),
+        TSC_AUX => cpu.tsc_aux().into(),
+        TSC => cpu.tsc(),
+        EFER => EFER_VALUE,
+        APIC_BASE => APIC_BASE_VALUE | if cpu.vcpu_id() == 0 { APIC_BASE_BOOT_CPU } else { 0 },
+        MISC_ENABLE => MISC_ENABLE_VALUE,
+        FEATURE_CONTROL => FEATURE_CONTROL_VALUE,
+        PAT => SHARED_PAT,
+        AMD_HWCR => HWCR_VALUE,
+        AMD_DE_CFG => DE_CFG_VALUE,
+        UCODE_REV | PLATFORM_INFO | MISC_FEATURES_ENABLES | MCG_CAP | MCG_STATUS | XEN_HYPERCALL => 0,
+        _ => return None,
+    })
+}
+
+/// Writes an MSR; false: #GP(0).
+pub fn write<C: GuestCpu>(cpu: &mut C, number: u32, value: u64) -> bool {
+    let base = match number {
+        FS_BASE => Base::Fs,
+        GS_BASE => Base::Gs,
+        KERNEL_GS_BASE => Base::KernelGs,
+        TSC_AUX => {
+            let valid = value >> 32 == 0;
+            if valid {
+                cpu.set_tsc_aux(value as u32);
+            }
+            return valid;
+        }
+        // The low 12 bits select the page of several; there is one.
+        XEN_HYPERCALL => return value & 0xfff == 0 && cpu.fill_hypercall_page(value >> 12),
+        // Kernels set bits in these and do not look again.
+        MISC_ENABLE | AMD_DE_CFG | UCODE_REV => return true,
+        TSC => return false,
+        _ => return read(cpu, number) == Some(value),
+    };
+    let canonical = (value as i64) << 16 >> 16 == value as i64;
+    if canonical {
+        cpu.set_base(base, value);
+    }
+    canonical
+}
