@@ -108,6 +108,12 @@ fn apply(cpu: &PerCpu, state: &mut VcpuState, todo: Todo) {
     if todo.contains(Todo::LOAD_TS) {
         fpu::set_ts(cpu, state.cr0 & CR0_TS != 0);
     }
+    if todo.contains(Todo::LOAD_XCR0) {
+        fpu::load_xcr0(cpu, state.xcr0);
+    }
+    if todo.contains(Todo::LOAD_TSC_AUX) {
+        platform::set_tsc_aux(cpu, state.tsc_aux);
+    }
 }
 
 /// Loads a guest's root table.

@@ -74,6 +74,11 @@ pub fn load(cpu: &PerCpu, area: &mut FpuArea, guest_xcr0: u64) {
         *area = FpuArea::new(bytes);
         try_load(cpu, area);
     }
+    load_xcr0(cpu, guest_xcr0);
+}
+
+/// Loads the components that the guest has enabled.
+pub fn load_xcr0(cpu: &PerCpu, guest_xcr0: u64) {
     let mask = COMPONENTS.load(Ordering::Relaxed);
     if mask != 0 {
         set_xcr0(cpu, guest_xcr0 & mask | 1);

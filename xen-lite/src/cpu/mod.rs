@@ -11,6 +11,7 @@ pub mod segments;
 pub use percpu::PerCpu;
 
 use features::Features;
+use xen_lite_core::emulate::msr::SHARED_PAT;
 
 /// Bits of CR0 while any code runs: protection, monitored FPU, native FPU errors, write protection, alignment mask, paging.
 const CR0: u64 = 1 << 0 | 1 << 1 | 1 << 4 | 1 << 5 | 1 << 16 | 1 << 18 | 1 << 31;
@@ -49,6 +50,8 @@ pub fn set_control_registers(features: &Features) {
     use x86_64::registers::control::{Cr0, Cr0Flags, Cr4, Cr4Flags};
     // SAFETY: S-04: the bits set are those of features that the CPU has; paging and long mode stay as they are.
     unsafe {
+        // Guests choose memory types by index into this table; its first four entries are those after reset.
+        msr::write(msr::PAT, SHARED_PAT);
         msr::write(msr::EFER, msr::read(msr::EFER) | msr::EFER_NXE | msr::EFER_SCE);
         Cr0::write_raw(Cr0Flags::from_bits_retain(CR0).bits());
         Cr4::write_raw(Cr4Flags::from_bits_retain(cr4_value(features)).bits());
