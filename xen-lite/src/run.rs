@@ -259,7 +259,7 @@ fn save(cpu: &PerCpu, state: &mut VcpuState) {
 }
 
 /// Maps the page of the running vCPU's LDT that holds `address` of the window; `false` when the guest has none there.
-pub fn map_ldt_page(cpu: &PerCpu, caller: &Caller<'_>, address: u64) -> bool {
+pub fn map_ldt_page(cpu: &PerCpu, caller: &mut Caller<'_>, address: u64) -> bool {
     let Some(page) = descriptors::ldt_page(cpu, address) else { return false };
     let Some(frame) = xen_lite_core::mm::ldt_frame(hv(), caller, page) else { return false };
     let Some(address) = frame.address() else { return false };
@@ -269,7 +269,7 @@ pub fn map_ldt_page(cpu: &PerCpu, caller: &Caller<'_>, address: u64) -> bool {
 
 /// The same for a fault of the hypervisor's own, which loads a selector for the running vCPU.
 pub fn map_ldt_for_hypervisor(cpu: &'static PerCpu, address: u64) -> bool {
-    current(cpu).is_some_and(|(caller, _)| map_ldt_page(cpu, &caller, address))
+    current(cpu).is_some_and(|(mut caller, _)| map_ldt_page(cpu, &mut caller, address))
 }
 
 /// Enters the first vCPU of the calling CPU.

@@ -14,6 +14,8 @@ pub struct Hypervisor<P: Platform> {
     pub frames: FrameTable,
     /// All domains.
     pub domains: Domains,
+    /// Numbers for new domains.
+    pub next_id: crate::control::lifecycle::NextId,
     /// Run queues.
     pub sched: Scheduler,
     /// What the command line and the machine settled at boot.

@@ -23,6 +23,7 @@ extern crate alloc;
 #[cfg(any(test, feature = "test-util"))]
 extern crate std;
 
+pub mod access;
 pub mod addr;
 pub mod domain;
 pub mod effects;
@@ -32,7 +33,10 @@ pub mod platform;
 
 pub use hypervisor::Hypervisor;
 
+pub mod build;
+pub mod control;
 pub mod cmdline;
+pub mod mm;
 pub mod console;
 pub mod emulate;
 pub mod event;
@@ -42,3 +46,5 @@ pub mod hypercall;
 pub mod sched;
 pub mod time;
 pub mod trap;
+#[cfg(any(test, feature = "test-util"))]
+pub mod world;

@@ -126,6 +126,7 @@ fn take_tables<P: Platform>(
 
 /// Drops the references of a context.
 fn drop_tables<P: Platform>(hv: &Hypervisor<P>, domain: &Domain, state: &mut VcpuState) {
+    mm::drop_ldt(hv, state);
     // An empty list takes no reference, so this cannot fail.
     let _ = replace_gdt(hv, domain.id, state, &[], 0);
     for root in [&mut state.kernel_root, &mut state.user_root] {

@@ -16,6 +16,7 @@ use spin::{Mutex, Once, RwLock};
 use crate::addr::{DomId, Mfn, VcpuId};
 use crate::fail::Errno;
 
+pub mod context;
 pub mod vcpu;
 
 pub use vcpu::{Callback, Mode, Pending, Registers, Selectors, TrapHandler, Vcpu, VcpuState};
@@ -44,6 +45,8 @@ pub struct Account {
     pub total: AtomicU32,
     /// Frames it may own.
     pub max: AtomicU32,
+    /// The frame at which taking back its memory goes on.
+    pub cursor: AtomicU64,
 }
 
 /// A domain.
@@ -57,6 +60,8 @@ pub struct Domain {
     pub handle: Mutex<[u8; 16]>,
     /// The frame of its `shared_info`.
     pub shared_info: Mfn,
+    /// Most vCPUs that it may be given.
+    pub max_vcpus: u32,
     /// Memory account.
     pub memory: Account,
     life: AtomicU8,
@@ -96,7 +101,8 @@ impl Domain {
             privileged,
             handle: Mutex::new([0; 16]),
             shared_info,
-            memory: Account { total: AtomicU32::new(0), max: AtomicU32::new(max_frames) },
+            max_vcpus: 1,
+            memory: Account { total: AtomicU32::new(0), max: AtomicU32::new(max_frames), ..Account::default() },
             life: AtomicU8::new(Life::Alive as u8),
             shutdown_reason: AtomicU32::new(u32::MAX),
             paused: AtomicU32::new(1),
@@ -185,6 +191,11 @@ impl Domains {
     /// The domain of the lowest number that is at least `id`: for walking over all.
     pub fn next_from(&self, id: DomId) -> Option<Arc<Domain>> {
         self.by_id.read().range(id..).next().map(|(_, domain)| domain.clone())
+    }
+
+    /// Number of domains.
+    pub fn count(&self) -> usize {
+        self.by_id.read().len()
     }
 
     /// Enters a domain.

@@ -16,6 +16,9 @@ use crate::addr::{MachineAddr, Mfn, VcpuId};
 /// Frames of a guest's GDT at most; above them are the hypervisor's own entries (`FIRST_RESERVED_GDT_PAGE`).
 pub const GDT_FRAMES: usize = 14;
 
+/// Frames of an LDT at most: 8192 entries.
+pub const LDT_FRAMES: usize = 16;
+
 /// General registers in the order of the public `struct cpu_user_regs`, which is also the order in which the entry code saves
 /// them: the CPU pushes `ss` to `rip` itself, and first aligns its stack pointer to 16 bytes. `pad` makes that the end of this.
 #[repr(C, align(16))]
@@ -150,6 +153,8 @@ pub struct VcpuState {
     pub ldt_base: u64,
     /// LDT entries, at most 8192.
     pub ldt_entries: u32,
+    /// Frames of the LDT that are in use, [`Mfn::INVALID`] where none is. Each holds a descriptor-page type count.
+    pub ldt: [Mfn; LDT_FRAMES],
     /// XCR0 as the guest set it.
     pub xcr0: u64,
     /// MSR TSC_AUX as the guest set it.
@@ -214,6 +219,7 @@ impl VcpuState {
             gdt_entries: 0,
             ldt_base: 0,
             ldt_entries: 0,
+            ldt: [Mfn::INVALID; LDT_FRAMES],
             xcr0: 1,
             tsc_aux: 0,
             fpu: FpuArea::new(fpu_bytes),

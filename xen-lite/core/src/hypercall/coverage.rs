@@ -1,4 +1,14 @@
 //! What is supported, as data; `docs/abi-coverage.md` is made from it.
+//!
+//! Two lists meet here. [`ops`] names every sub-operation of the public headers, whether or not anybody wrote it. The `SUBS` of
+//! the shims say which of them are answered, and how far. [`page::page`] puts both side by side; what only the headers have is
+//! `-ENOSYS`. A test compares the page with the file, so that a new shim cannot forget it.
+
+pub mod control;
+pub mod guest;
+pub mod page;
+
+use abi::xen::hypercall as number;
 
 /// How far a sub-operation is supported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,4 +45,41 @@ pub const fn partial(number: u32, name: &'static str, missing: &'static str) -> 
 /// A sub-operation that is refused.
 pub const fn refused(number: u32, name: &'static str, why: &'static str) -> Sub {
     Sub { number, name, state: State::Refused(why) }
+}
+
+/// A sub-operation of the public headers: its number and its name.
+pub type Op = (u32, &'static str);
+
+/// All sub-operations of hypercall `hypercall`, in the order of their numbers; none for one that does a single thing, and for
+/// the older forms, whose operations are those of the newer.
+pub const fn ops(hypercall: u64) -> &'static [Op] {
+    match hypercall {
+        number::MMU_UPDATE => guest::MMU_UPDATE,
+        number::PLATFORM_OP => control::PLATFORM,
+        number::MEMORY_OP => guest::MEMORY,
+        number::XEN_VERSION => guest::VERSION,
+        number::CONSOLE_IO => guest::CONSOLE,
+        number::GRANT_TABLE_OP => guest::GRANT_TABLE,
+        number::VM_ASSIST => guest::VM_ASSIST,
+        number::VCPU_OP => guest::VCPU,
+        number::SET_SEGMENT_BASE => guest::SEGMENT_BASE,
+        number::MMUEXT_OP => guest::MMUEXT,
+        number::XSM_OP => control::XSM,
+        number::NMI_OP => guest::NMI,
+        number::SCHED_OP => guest::SCHED,
+        number::CALLBACK_OP => guest::CALLBACK,
+        number::XENOPROF_OP => guest::XENOPROF,
+        number::EVENT_CHANNEL_OP => guest::EVENT_CHANNEL,
+        number::PHYSDEV_OP => guest::PHYSDEV,
+        number::HVM_OP => guest::HVM,
+        number::SYSCTL => control::SYSCTL,
+        number::DOMCTL => control::DOMCTL,
+        number::KEXEC_OP => control::KEXEC,
+        number::ARGO_OP => guest::ARGO,
+        number::XENPMU_OP => guest::XENPMU,
+        number::DM_OP => control::DM,
+        number::HYPFS_OP => control::HYPFS,
+        number::ARCH_0 => guest::MACHINE_CHECK,
+        _ => &[],
+    }
 }

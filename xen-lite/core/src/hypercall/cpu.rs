@@ -234,13 +234,13 @@ pub fn get_debugreg<P: Platform>(_: &Hypervisor<P>, caller: &mut Caller<'_>, arg
 
 /// Types of `vm_assist`.
 pub const VM_ASSIST_SUBS: &[Sub] = &[
-    full(0, "4gb_segments"),
-    full(1, "4gb_segments_notify"),
-    full(2, "writable_pagetables"),
-    full(3, "pae_extended_cr3"),
-    full(4, "architectural_iopl"),
-    full(5, "runstate_update_flag"),
-    full(32, "m2p_strict"),
+    full(0, "VMASST_TYPE_4gb_segments"),
+    full(1, "VMASST_TYPE_4gb_segments_notify"),
+    full(2, "VMASST_TYPE_writable_pagetables"),
+    full(3, "VMASST_TYPE_pae_extended_cr3"),
+    full(4, "VMASST_TYPE_architectural_iopl"),
+    full(5, "VMASST_TYPE_runstate_update_flag"),
+    full(32, "VMASST_TYPE_m2p_strict"),
 ];
 /// Bits of the types above.
 const VM_ASSIST_VALID: u64 = 0x1_0000_003f;
@@ -309,7 +309,7 @@ pub fn physdev_op<P: Platform>(hv: &Hypervisor<P>, caller: &mut Caller<'_>, args
             if new.nr_ports > 65536 {
                 return Err(Errno::EINVAL.into());
             }
-            caller.state.io_bitmap = (new.bitmap.raw(), new.nr_ports);
+            caller.state.io_bitmap = (new.bitmap.addr(), new.nr_ports);
         }
         _ => return Err(Errno::ENOSYS.into()),
     }

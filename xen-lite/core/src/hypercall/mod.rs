@@ -15,10 +15,20 @@ use crate::effects::{Done, Effects, Todo};
 use crate::fail::{Errno, Fail, Why};
 use crate::platform::Platform;
 
+pub mod console;
 pub mod coverage;
 pub mod cpu;
+pub mod domctl;
+pub mod event;
+pub mod grant;
 pub mod guest;
+pub mod memory;
+pub mod mm;
 pub mod multicall;
+pub mod page;
+pub mod sched;
+pub mod sysctl;
+pub mod vcpu;
 pub mod version;
 
 /// Arguments of a hypercall: RDI, RSI, RDX, R10, R8, R9.
@@ -102,18 +112,33 @@ impl<P: Platform> Table<P> {
     pub const ROWS: [Row<P>; NUMBERS] = table! {
         SET_TRAP_TABLE "set_trap_table" Any cpu::set_trap_table::<P>, &[];
         SET_GDT "set_gdt" Any cpu::set_gdt::<P>, &[];
+        MMU_UPDATE "mmu_update" Any mm::mmu_update::<P>, mm::SUBS;
+        UPDATE_VA_MAPPING "update_va_mapping" Any mm::update_va_mapping::<P>, &[];
+        UPDATE_VA_MAPPING_OTHERDOMAIN "update_va_mapping_otherdomain" Any mm::update_va_mapping_otherdomain::<P>, &[];
+        MMUEXT_OP "mmuext_op" Any mm::ext::mmuext_op::<P>, mm::ext::SUBS;
         STACK_SWITCH "stack_switch" Any cpu::stack_switch::<P>, &[];
         SET_CALLBACKS "set_callbacks" Any cpu::set_callbacks::<P>, &[];
         FPU_TASKSWITCH "fpu_taskswitch" Any cpu::fpu_taskswitch::<P>, &[];
         SET_DEBUGREG "set_debugreg" Any cpu::set_debugreg::<P>, &[];
         GET_DEBUGREG "get_debugreg" Any cpu::get_debugreg::<P>, &[];
         UPDATE_DESCRIPTOR "update_descriptor" Any cpu::update_descriptor::<P>, &[];
+        MEMORY_OP "memory_op" Any memory::memory_op::<P>, memory::SUBS;
         MULTICALL "multicall" Any multicall::multicall::<P>, &[];
         XEN_VERSION "xen_version" Any version::xen_version::<P>, version::SUBS;
         VM_ASSIST "vm_assist" Any cpu::vm_assist::<P>, cpu::VM_ASSIST_SUBS;
         IRET "iret" Any cpu::iret::<P>, &[];
         SET_SEGMENT_BASE "set_segment_base" Any cpu::set_segment_base::<P>, cpu::SEGMENT_BASE_SUBS;
         CALLBACK_OP "callback_op" Any cpu::callback_op::<P>, cpu::CALLBACK_SUBS;
+        DOMCTL "domctl" Privileged domctl::domctl::<P>, domctl::SUBS;
+        SYSCTL "sysctl" Privileged sysctl::sysctl::<P>, sysctl::SUBS;
+        SCHED_OP_COMPAT "sched_op_compat" Any sched::sched_op_compat::<P>, &[];
+        SET_TIMER_OP "set_timer_op" Any sched::set_timer_op::<P>, &[];
+        EVENT_CHANNEL_OP_COMPAT "event_channel_op_compat" Any event::event_channel_op_compat::<P>, &[];
+        CONSOLE_IO "console_io" Any console::console_io::<P>, console::SUBS;
+        GRANT_TABLE_OP "grant_table_op" Any grant::grant_table_op::<P>, grant::SUBS;
+        VCPU_OP "vcpu_op" Any vcpu::vcpu_op::<P>, vcpu::SUBS;
+        SCHED_OP "sched_op" Any sched::sched_op::<P>, sched::SUBS;
+        EVENT_CHANNEL_OP "event_channel_op" Any event::event_channel_op::<P>, event::SUBS;
         PHYSDEV_OP "physdev_op" Any cpu::physdev_op::<P>, cpu::PHYSDEV_SUBS;
     };
 }

@@ -79,7 +79,7 @@ fn compile_info<P: Platform>(hv: &Hypervisor<P>, buffer: u64) -> Result<(), Errn
 }
 
 /// Features of submap 0 that every PV guest has.
-const PV_FEATURES: u32 = 1 << XENFEAT_MMU_PT_UPDATE_PRESERVE_AD
+pub const PV_FEATURES: u32 = 1 << XENFEAT_MMU_PT_UPDATE_PRESERVE_AD
     | 1 << XENFEAT_HIGHMEM_ASSIST
     | 1 << XENFEAT_GNTTAB_MAP_AVAIL_BITS
     | 1 << XENFEAT_MEMORY_OP_VNODE_SUPPORTED

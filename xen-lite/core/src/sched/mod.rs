@@ -47,7 +47,7 @@ pub mod control;
 mod policy;
 mod runstate;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use control::{crash_domain, shut_down};
 pub use policy::{Credit, Null, Policy, RATE_LIMIT, SLICE};

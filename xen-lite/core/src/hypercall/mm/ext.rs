@@ -104,6 +104,9 @@ fn one<P: Platform>(
         MMUEXT_NEW_BASEPTR => {
             own?;
             let switched = roots::switch_root(hv, owner, caller.state, Which::Kernel, mfn);
+            if switched == Ok(true) && crate::mm::drop_ldt(hv, caller.state) {
+                *effects = effects.and(Effects::todo(Todo::LOAD_DESCRIPTORS));
+            }
             switched.map(drop).inspect_err(|fail| log_root(owner, mfn, fail))
         }
         MMUEXT_NEW_USER_BASEPTR => {
@@ -137,7 +140,7 @@ fn one<P: Platform>(
             Ok(())
         }
         MMUEXT_FLUSH_CACHE | MMUEXT_FLUSH_CACHE_GLOBAL => own.and_then(|()| flush_cache(hv, caller)),
-        MMUEXT_SET_LDT => own.and_then(|()| set_ldt(caller, op, effects)),
+        MMUEXT_SET_LDT => own.and_then(|()| set_ldt(hv, caller, op, effects)),
         MMUEXT_CLEAR_PAGE => pages::with_writable(hv, owner, mfn, || hv.platform.clear(mfn)),
         MMUEXT_COPY_PAGE => copy_page(hv, owner, mfn, Mfn::new(op.as_src_mfn())),
         MMUEXT_MARK_SUPER | MMUEXT_UNMARK_SUPER => Err(Errno::EOPNOTSUPP.into()),
@@ -175,7 +178,12 @@ fn flush_cache<P: Platform>(hv: &Hypervisor<P>, caller: &Caller<'_>) -> Result<(
     Ok(())
 }
 
-fn set_ldt(caller: &mut Caller<'_>, op: &MmuextOp, effects: &mut Effects) -> Result<(), Fail> {
+fn set_ldt<P: Platform>(
+    hv: &Hypervisor<P>,
+    caller: &mut Caller<'_>,
+    op: &MmuextOp,
+    effects: &mut Effects,
+) -> Result<(), Fail> {
     let (base, entries) = (op.as_linear_addr(), op.as_nr_ents());
     let fits =
         entries <= LDT_ENTRIES && base % PAGE_SIZE as u64 == 0 && range_ok(base, u64::from(entries) * 8);
@@ -184,6 +192,7 @@ fn set_ldt(caller: &mut Caller<'_>, op: &MmuextOp, effects: &mut Effects) -> Res
         return Err(Errno::EINVAL.into());
     }
     if (caller.state.ldt_base, caller.state.ldt_entries) != (base, entries) {
+        crate::mm::drop_ldt(hv, caller.state);
         caller.state.ldt_base = base;
         caller.state.ldt_entries = entries;
         *effects = effects.and(Effects::todo(Todo::LOAD_DESCRIPTORS));

@@ -1,0 +1,240 @@
+//! How domains come and go.
+//!
+//! Creation gives a domain its number, its shared page and (later, once) its vCPUs; it is paused by its controller until that
+//! unpauses it. Destruction goes in steps that may each be left and taken up again: stop the vCPUs; close event channels; give
+//! up grants; take the memory back frame by frame. A frame that somebody else still maps keeps the dying domain in the table as
+//! a "zombie" until it is let go; then [`reap`] removes it.
+//!
+//! Numbers count up and are not used again soon, so that a stale number in a toolstack does not hit a new domain.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU16, Ordering};
+
+use abi::xen::VIRQ_DOM_EXC;
+
+use crate::Hypervisor;
+use crate::access::ControlOver;
+use crate::addr::{DomId, MachineAddr, Mfn, VcpuId};
+use crate::domain::{Domain, Life, MAX_VCPUS, Vcpu, VcpuState};
+use crate::effects::Effects;
+use crate::fail::{Errno, Fail};
+use crate::platform::Platform;
+use crate::{event, grant, mm};
+
+/// vCPUs whose `vcpu_info` lies in the shared page (`XEN_LEGACY_MAX_VCPUS`).
+const INFO_IN_SHARED_PAGE: u64 = 32;
+/// Bytes of `struct vcpu_info`.
+const INFO_BYTES: u64 = 64;
+
+/// What a new domain is to be.
+#[derive(Clone, Copy, Debug)]
+pub struct New {
+    /// Its number; `None` for the next free one.
+    pub id: Option<DomId>,
+    /// Whether it is a control domain.
+    pub privileged: bool,
+    /// UUID.
+    pub handle: [u8; 16],
+    /// Most vCPUs that it may be given.
+    pub max_vcpus: u32,
+    /// Highest event-channel port that it may use.
+    pub max_port: u32,
+    /// Most frames of its grant table.
+    pub max_grant_frames: u32,
+    /// Most frames' worth of grants it may map from others.
+    pub max_maptrack_frames: u32,
+}
+
+/// Hands out domain numbers.
+#[derive(Debug)]
+pub struct NextId(AtomicU16);
+
+impl Default for NextId {
+    fn default() -> Self {
+        NextId(AtomicU16::new(1))
+    }
+}
+
+impl NextId {
+    /// The next number that no domain has.
+    fn take<P: Platform>(&self, hv: &Hypervisor<P>) -> Option<DomId> {
+        let end = DomId::FIRST_RESERVED.raw();
+        (0..end).find_map(|_| {
+            let step = |id| Some(if id + 1 >= end { 1 } else { id + 1 });
+            let id = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, step).unwrap_or(1);
+            let id = DomId::new(id);
+            hv.domains.get(id).is_none().then_some(id)
+        })
+    }
+}
+
+/// Creates a domain without memory and vCPUs.
+///
+/// # Errors
+/// `EINVAL` for limits that cannot be, `EEXIST` when the number is taken, `ENOMEM`.
+pub fn create<P: Platform>(hv: &Hypervisor<P>, new: &New) -> Result<Arc<Domain>, Errno> {
+    if new.max_vcpus == 0 || new.max_vcpus > MAX_VCPUS {
+        return Err(Errno::EINVAL);
+    }
+    let id = match new.id {
+        Some(id) if hv.domains.get(id).is_some() => return Err(Errno::EEXIST),
+        Some(id) => id,
+        None => hv.next_id.take(hv).ok_or(Errno::ENOMEM)?,
+    };
+    let shared_info = mm::alloc_shared(hv, id).ok_or(Errno::ENOMEM)?;
+    let mut domain = Domain::new(id, new.privileged, shared_info, 0);
+    domain.max_vcpus = new.max_vcpus;
+    domain.events = event::Events::new(new.max_port);
+    domain.grants = grant::Grants::new(new.max_grant_frames, new.max_maptrack_frames);
+    *domain.handle.lock() = new.handle;
+    let domain = Arc::new(domain);
+    if let Err(errno) = hv.domains.insert(domain.clone()) {
+        mm::free_shared(hv, shared_info);
+        return Err(errno);
+    }
+    crate::time::init_wallclock(hv, &domain);
+    Ok(domain)
+}
+
+/// Gives a domain its vCPUs, all down.
+///
+/// # Errors
+/// `EINVAL` for none or more than it was created for, `EEXIST` when it has vCPUs, `ENOMEM`.
+pub fn give_vcpus<P: Platform>(hv: &Hypervisor<P>, domain: &Arc<Domain>, count: u32) -> Result<(), Errno> {
+    if count == 0 || count > domain.max_vcpus {
+        return Err(Errno::EINVAL);
+    }
+    let mut vcpus = Vec::new();
+    vcpus.try_reserve_exact(count as usize).map_err(|_| Errno::ENOMEM)?;
+    for id in 0..count {
+        let vcpu = Vcpu::new(VcpuId::new(id), Arc::downgrade(domain), VcpuState::new(hv.config.fpu_bytes));
+        vcpu.set_info(info_in_shared_page(domain.shared_info, u64::from(id)));
+        vcpus.push(vcpu);
+    }
+    hv.sched.admit(&vcpus, hv.platform.now())?;
+    domain.set_vcpus(vcpus.into_boxed_slice())
+}
+
+fn info_in_shared_page(shared_info: Mfn, id: u64) -> Option<MachineAddr> {
+    let base = shared_info.address().filter(|_| id < INFO_IN_SHARED_PAGE)?;
+    base.checked_add(id * INFO_BYTES)
+}
+
+/// Creates the first domain with its vCPUs; vCPU 0 is up, and the domain still paused.
+///
+/// # Errors
+/// `ENOMEM`.
+pub fn create_first<P: Platform>(
+    hv: &Hypervisor<P>,
+    frames: u64,
+    vcpus: u32,
+) -> Result<(Arc<Domain>, Effects), Errno> {
+    let new = New {
+        id: Some(DomId::DOM0),
+        privileged: true,
+        handle: [0; 16],
+        max_vcpus: vcpus,
+        max_port: event::MAX_PORT,
+        max_grant_frames: grant::DEFAULT_FRAMES,
+        max_maptrack_frames: grant::DEFAULT_MAPTRACK_FRAMES,
+    };
+    let domain = create(hv, &new)?;
+    domain.memory.max.store(u32::try_from(frames).unwrap_or(u32::MAX), Ordering::Relaxed);
+    give_vcpus(hv, &domain, vcpus)?;
+    for vcpu in domain.vcpus() {
+        crate::trap::info::set_masked(hv, vcpu, true);
+    }
+    let first = domain.vcpu(VcpuId::new(0)).ok_or(Errno::EINVAL)?;
+    let (_, effects) = hv.sched.up(hv, first);
+    Ok((domain, effects))
+}
+
+/// The controller's own pause. Pausing twice is an error of the caller.
+///
+/// # Errors
+/// `EINVAL` when it is paused by its controller already, or the caller is the domain itself.
+pub fn pause<P: Platform>(hv: &Hypervisor<P>, target: &ControlOver) -> Result<Effects, Errno> {
+    if target.paused_by_controller.swap(true, Ordering::AcqRel) {
+        return Err(Errno::EINVAL);
+    }
+    Ok(hv.sched.pause_domain(hv, target))
+}
+
+/// Takes the controller's pause back; the first time this starts the domain.
+///
+/// # Errors
+/// `EINVAL` when it is not paused by its controller.
+pub fn unpause<P: Platform>(hv: &Hypervisor<P>, target: &ControlOver) -> Result<Effects, Errno> {
+    if !target.paused_by_controller.swap(false, Ordering::AcqRel) {
+        return Err(Errno::EINVAL);
+    }
+    Ok(hv.sched.unpause_domain(hv, target))
+}
+
+/// Ends a domain, as far as one call may: [`Fail::Again`] asks for another.
+///
+/// # Errors
+/// [`Fail::Again`] while something is left to do.
+pub fn destroy<P: Platform>(hv: &Hypervisor<P>, target: &ControlOver) -> Result<Effects, Fail> {
+    let domain: &Arc<Domain> = target;
+    let mut effects = Effects::NONE;
+    if domain.advance(Life::Dying) {
+        effects = hv.sched.pause_domain(hv, domain);
+    } else if domain.life() == Life::Dead {
+        return Ok(Effects::NONE);
+    }
+    let (stopped, kicked) = hv.sched.has_stopped(hv, domain);
+    effects = effects.and(kicked);
+    if !stopped {
+        return Err(Fail::AgainWith(effects));
+    }
+    match release(hv, domain) {
+        Ok(more) => effects = effects.and(more),
+        Err(Fail::Again) => return Err(Fail::AgainWith(effects)),
+        Err(other) => return Err(other),
+    }
+    domain.advance(Life::Dead);
+    effects = effects.and(event::send_global_virq(hv, VIRQ_DOM_EXC));
+    Ok(effects.and(reap(hv, domain)))
+}
+
+/// Takes back what a stopped domain has. Each step starts where it was left.
+fn release<P: Platform>(hv: &Hypervisor<P>, domain: &Arc<Domain>) -> Result<Effects, Fail> {
+    event::close_all(hv, domain)?;
+    let effects = grant::release_all(hv, domain)?;
+    drop_tables(hv, domain);
+    Ok(effects.and(mm::relinquish(hv, domain)?))
+}
+
+/// Lets go of the descriptor tables of all vCPUs.
+fn drop_tables<P: Platform>(hv: &Hypervisor<P>, domain: &Domain) {
+    for vcpu in domain.vcpus() {
+        if let Some(mut state) = vcpu.state.try_lock() {
+            mm::drop_ldt(hv, &mut state);
+            // An empty list takes no reference, so this cannot fail.
+            let _ = crate::hypercall::cpu::replace_gdt(hv, domain.id, &mut state, &[], 0);
+        }
+    }
+}
+
+/// Removes a dead domain from the table once nobody maps its memory any more.
+pub fn reap<P: Platform>(hv: &Hypervisor<P>, domain: &Domain) -> Effects {
+    if domain.life() != Life::Dead || domain.memory.total.load(Ordering::Acquire) != 0 {
+        return Effects::NONE;
+    }
+    let Some(domain) = hv.domains.remove(domain.id) else { return Effects::NONE };
+    for vcpu in domain.vcpus() {
+        vcpu.set_info(None);
+    }
+    hv.sched.dismiss(domain.vcpus());
+    grant::free_table(hv, &domain);
+    mm::free_shared(hv, domain.shared_info);
+    Effects::NONE
+}
+
+/// Sets how many frames a domain may own. A limit below what it owns only stops it from growing.
+pub fn set_max_frames(target: &ControlOver, frames: u64) {
+    target.memory.max.store(u32::try_from(frames).unwrap_or(u32::MAX), Ordering::Relaxed);
+}
+
