@@ -5,6 +5,7 @@
 //! | `vmlinuz`, `grub-x86_64-xen.bin`, `gnumach` | kernels of others |
 //! | `debian-initramfs.gz` | userland for Debian's kernel: a static busybox that greets, echoes lines, powers off |
 //! | `debian.cpio`, `grub.cpio`, `broken.cpio` | initrds for Dom0 with these guests |
+//! | `tests.cpio` | the guests of `tests/guests` |
 //! | `broken/NAME` | kernels that must be refused |
 //! | `multiboot1.iso`, `multiboot2.iso` | CDs that start xen-lite with GRUB |
 
@@ -88,6 +89,22 @@ fn linux_initramfs() -> Result<Vec<u8>> {
     archive.link("bin/sh", "busybox")?;
     archive.file("init", 0o755, LINUX_INIT.as_bytes())?;
     gzip(&archive.finish()?)
+}
+
+/// Prepares an initrd with the guests of this project, under their names.
+///
+/// # Errors
+/// If one was not built.
+pub fn own(paths: &Paths, names: &[String]) -> Result<()> {
+    let kernels: Result<Vec<Vec<u8>>> =
+        names.iter().map(|name| read(&paths.image.join("guests").join(name))).collect();
+    let kernels = kernels?;
+    let list: Vec<_> = names
+        .iter()
+        .zip(&kernels)
+        .map(|(name, kernel)| (name.as_str(), &kernel[..], config(name, 48, "")))
+        .collect();
+    write(&paths.image.join("tests.cpio"), &guests(&list)?)
 }
 
 /// Prepares kernels that must be refused, each with the reason in its name.

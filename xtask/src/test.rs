@@ -71,8 +71,9 @@ fn prepare(paths: &Paths, cases: &[Case], options: &Options) -> Result<()> {
     fixtures::foreign(paths, &software)?;
     if runs.iter().any(|(case, _)| case.needs_guests()) {
         build::dom0(paths)?;
-        build::guests(paths)?;
+        let names = build::guests(paths)?;
         build::initrd(paths, &[])?;
+        fixtures::own(paths, &names)?;
         fixtures::broken(paths, &software)?;
     }
     if runs.iter().any(|(_, hypervisor)| *hypervisor == Hypervisor::XenLite) {

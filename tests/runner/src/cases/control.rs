@@ -14,6 +14,7 @@ pub fn cases() -> Vec<Case> {
         console(),
         create_destroy(),
         refusals(),
+        self_checking(),
         typed(),
     ]
 }
@@ -26,7 +27,7 @@ fn shell(name: &str, script: &str) -> Case {
 fn two_guests() -> Case {
     shell(
         "two-guests",
-        "create hello; create world; wait hello 'tick 2' 30; wait world 'tick 2' 30; list; poweroff",
+        "create hello; create counter; wait hello 'tick 2' 30; wait counter 'count ' 30; list; poweroff",
     )
     .expect("SCRIPT ok", 90)
 }
@@ -47,6 +48,16 @@ fn console() -> Case {
         .type_text("\x1d")
         .expect("xen-lite> ", 20)
         .type_line("poweroff")
+}
+
+/// The self-checking guest as a DomU, where it has a console ring and a xenstore.
+fn self_checking() -> Case {
+    let script = "create selftest; wait selftest 'RESULT: ' 90; wait selftest 'RESULT: pass' 1; expect-gone selftest 30; poweroff";
+    Case::new("selftest-domu", "dom0")
+        .options("dom0_mem=128M")
+        .initrd("tests.cpio")
+        .script(script)
+        .expect("SCRIPT ok", 180)
 }
 
 /// Two hundred domains come and go; `churn` fails unless every frame comes back.
