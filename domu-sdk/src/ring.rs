@@ -41,7 +41,7 @@ impl ByteRing {
         let room = self.size - self.used(page)?;
         let count = bytes.len().min(room as usize);
         let at = page.load_u32(self.producer);
-        let (first, second) = bytes[..count].split_at(count.min(self.to_end(at)));
+        let (first, second) = bytes[..count].split_at(count.min(self.until_end(at)));
         page.write(self.data + self.index(at), first);
         page.write(self.data, second);
         page.store_u32(self.producer, at.wrapping_add(count as u32));
@@ -52,7 +52,7 @@ impl ByteRing {
     pub fn pop(&self, page: &SharedMem, bytes: &mut [u8]) -> Result<usize, Broken> {
         let count = bytes.len().min(self.used(page)? as usize);
         let at = page.load_u32(self.consumer);
-        let (first, second) = bytes[..count].split_at_mut(count.min(self.to_end(at)));
+        let (first, second) = bytes[..count].split_at_mut(count.min(self.until_end(at)));
         page.read(self.data + self.index(at), first);
         page.read(self.data, second);
         page.store_u32(self.consumer, at.wrapping_add(count as u32));
@@ -63,7 +63,7 @@ impl ByteRing {
         (counter & (self.size - 1)) as usize
     }
 
-    fn to_end(&self, counter: u32) -> usize {
+    fn until_end(&self, counter: u32) -> usize {
         self.size as usize - self.index(counter)
     }
 }

@@ -213,10 +213,10 @@ mod tests {
 
     #[test]
     fn large_deltas_do_not_overflow() {
-        let day = 86_400 * 3_000_000_000;
+        let day: u64 = 86_400 * 3_000_000_000;
         assert_eq!(
             system_time(&info(0, u32::MAX), 1000 + day) - 5_000,
-            (day as u128 * u128::from(u32::MAX) >> 32) as u64
+            ((u128::from(day) * u128::from(u32::MAX)) >> 32) as u64
         );
     }
 }

@@ -11,14 +11,14 @@ use abi::{
         hypercall::{EVENT_CHANNEL_OP, MULTICALL, SET_TIMER_OP, XEN_VERSION},
     },
 };
-use alloc::{boxed::Box, vec::Vec};
+use alloc::vec::Vec;
 
 /// Calls to be made together, in order.
 #[derive(Debug, Default)]
 pub struct Batch {
     entries: Vec<MulticallEntry>,
-    /// Arguments of `send`; boxed, so that their addresses stay.
-    sends: Vec<Box<EvtchnSend>>,
+    /// Arguments of `send`, with the number of their entry.
+    sends: Vec<(usize, EvtchnSend)>,
 }
 
 impl Batch {
@@ -45,14 +45,16 @@ impl Batch {
 
     /// Sends an event, as [`super::event_channel::send`].
     pub fn send(mut self, port: Port) -> Self {
-        let argument = Box::new(EvtchnSend { port: port.0 });
-        let address = input(&*argument);
-        self.sends.push(argument);
-        self.push(EVENT_CHANNEL_OP, [EVTCHNOP_SEND.into(), address])
+        self.sends.push((self.entries.len(), EvtchnSend { port: port.0 }));
+        self.push(EVENT_CHANNEL_OP, [EVTCHNOP_SEND.into(), 0])
     }
 
     /// Makes the calls; the result of each.
     pub fn run(mut self) -> Result<Vec<Result<u64>>> {
+        // Only now do the arguments stay where they are.
+        for (entry, argument) in &self.sends {
+            self.entries[*entry].args[1] = input(argument);
+        }
         let address = super::output(&mut self.entries[..]);
         arch::call(MULTICALL, [address, self.entries.len() as u64, 0, 0, 0])?;
         Ok(self.entries.iter().map(|entry| Errno::check(entry.result as i64)).collect())
