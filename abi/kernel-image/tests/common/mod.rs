@@ -82,7 +82,7 @@ impl Builder {
         let mut body = Vec::new();
         let start = header_size + headers * ph_size;
         let mut program = Vec::new();
-        let mut put = |out: &mut Vec<u8>, fields: &[(u64, bool)]| {
+        let put = |out: &mut Vec<u8>, fields: &[(u64, bool)]| {
             for (value, is_word) in fields {
                 match wide && *is_word {
                     true => out.extend(value.to_le_bytes()),
@@ -90,7 +90,7 @@ impl Builder {
                 }
             }
         };
-        let mut ph = |put: &mut dyn FnMut(&mut Vec<u8>, &[(u64, bool)]), kind, offset, paddr, file, mem| {
+        let mut ph = |kind, offset, paddr, file, mem| {
             let mut fields = vec![(kind, false)];
             if wide {
                 fields.push((7, false));
@@ -103,12 +103,12 @@ impl Builder {
             put(&mut program, &fields);
         };
         for (paddr, file, mem) in &self.loads {
-            ph(&mut put, 1, start + body.len() as u64, *paddr, *file, *mem);
+            ph(1, start + body.len() as u64, *paddr, *file, *mem);
             body.extend((0..*file).map(|i| i as u8));
         }
         let notes_at = start + body.len() as u64;
         if in_segment {
-            ph(&mut put, 4, notes_at, 0, notes.len() as u64, 0);
+            ph(4, notes_at, 0, notes.len() as u64, 0);
         }
         body.extend(&notes);
         let names = b"\0.shstrtab\0__xen_guest\0.note.Xen\0";

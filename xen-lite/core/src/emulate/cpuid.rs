@@ -1,6 +1,6 @@
 //! CPUID as a PV guest sees it.
 //!
-//! A guest leaf is the machine's leaf through an allow-list ([`FEATURE_LEAVES`]): the features that `cpufeatureset.h`
+//! A guest leaf is the machine's leaf through an allow-list ([`allowed`]): the features that `cpufeatureset.h`
 //! marks "A" (for all guests), less those that come with MSRs which this hypervisor does not offer (speculation
 //! control, `IA32_ARCH_CAPABILITIES`). So VMX, SVM, MTRR, PSE, PGE, SMEP, SMAP, UMIP, PCID, x2APIC, TSC-deadline and
 //! whatever the future brings are not there. Leaves that describe the machine's own business (power, performance counters,
@@ -20,7 +20,6 @@ pub type Leaf = [u32; 4];
 
 const EAX: usize = 0;
 const EBX: usize = 1;
-const ECX: usize = 2;
 const EDX: usize = 3;
 
 const MAX_BASIC: u32 = 0xd;
@@ -30,53 +29,68 @@ const MAX_XEN: u32 = abi::cpuid::XEN_CPUID_FIRST_LEAF + abi::cpuid::XEN_CPUID_MA
 /// Version of the interface: 4.17.
 const VERSION: u32 = 4 << 16 | 17;
 
-/// Allow-lists: leaf, sub-leaf, register, mask.
-pub const FEATURE_LEAVES: [(u32, u32, usize, u32); 14] = [
-    (1, 0, EDX, 0x1fc9_cbf5),
-    (1, 0, ECX, 0xf6d8_3203),
-    (7, 0, EBX, 0xfdaf_0b29),
-    (7, 0, ECX, 0x0240_5f43),
-    // Without SSBD, ARCH_CAPS, STIBP and IBRSB.
-    (7, 0, EDX, 0x0000_441c),
-    (7, 1, EAX, 0x0000_1c30),
-    // Without PSFD.
-    (7, 2, EDX, 0x0000_0020),
-    (0xd, 1, EAX, 0x0000_0007),
-    (0x8000_0001, 0, EDX, 0xea50_0800),
-    (0x8000_0001, 0, ECX, 0x0421_09e3),
-    // Without IBPB_RET and IBPB.
-    (0x8000_0008, 0, EBX, 0x2400_0005),
-    // Without SBPB and IBPB_BRTYPE.
-    (0x8000_0021, 0, EAX, 0x6000_0064),
-    (0x8000_0021, 0, ECX, 0x0000_0006),
-    (0x8000_0007, 0, EDX, 0x0000_0000),
-];
+/// The allow-list of a leaf: the features that a PV guest may see where the machine has them. Zero for words that are no
+/// features.
+#[must_use]
+pub const fn allowed(leaf: u32, subleaf: u32) -> Leaf {
+    match (leaf, subleaf) {
+        (1, 0) => [0, 0, 0xf6d8_3203, 0x1fc9_cbf5],
+        // EDX without SSBD, ARCH_CAPS, STIBP and IBRSB.
+        (7, 0) => [0, 0xfdaf_0b29, 0x0240_5f43, 0x0000_441c],
+        (7, 1) => [0x0000_1c30, 0, 0, 0],
+        // Without PSFD.
+        (7, 2) => [0, 0, 0, 0x0000_0020],
+        (0xd, 1) => [0x0000_0007, 0, 0, 0],
+        (0x8000_0001, _) => [0, 0, 0x0421_09e3, 0xea50_0800],
+        // Without IBPB_RET and IBPB.
+        (0x8000_0008, _) => [0, 0x2400_0005, 0, 0],
+        // Without SBPB and IBPB_BRTYPE.
+        (0x8000_0021, _) => [0x6000_0064, 0, 0x0000_0006, 0],
+        _ => [0; 4],
+    }
+}
 
-/// Features by state component: leaf, sub-leaf, register, mask of what goes when the component is missing.
-const NEEDS_XSAVE: [(u32, u32, usize, u32); 2] = [(1, 0, ECX, 1 << 26), (0xd, 1, EAX, 7)];
-const NEEDS_AVX: [(u32, u32, usize, u32); 6] = [
-    // FMA, AVX, F16C.
-    (1, 0, ECX, 1 << 12 | 1 << 28 | 1 << 29),
-    // AVX2.
-    (7, 0, EBX, 1 << 5),
-    // VAES, VPCLMULQDQ.
-    (7, 0, ECX, 1 << 9 | 1 << 10),
-    // AVX_VNNI.
-    (7, 1, EAX, 1 << 4),
-    // XOP, FMA4.
-    (0x8000_0001, 0, ECX, 1 << 11 | 1 << 16),
-    (7, 0, EDX, 0),
-];
-const NEEDS_AVX512: [(u32, u32, usize, u32); 4] = [
-    // F, DQ, IFMA, PF, ER, CD, BW, VL.
-    (7, 0, EBX, 1 << 16 | 1 << 17 | 1 << 21 | 0b111 << 26 | 0b11 << 30),
-    // VBMI, VBMI2, VNNI, BITALG, VPOPCNTDQ.
-    (7, 0, ECX, 1 << 1 | 1 << 6 | 1 << 11 | 1 << 12 | 1 << 14),
-    // 4VNNIW, 4FMAPS, VP2INTERSECT, FP16.
-    (7, 0, EDX, 1 << 2 | 1 << 3 | 1 << 8 | 1 << 23),
-    // BF16.
-    (7, 1, EAX, 1 << 5),
-];
+/// Features that need XSAVE.
+const fn needs_xsave(leaf: u32, subleaf: u32) -> Leaf {
+    match (leaf, subleaf) {
+        (1, 0) => [0, 0, 1 << 26, 0],
+        (0xd, 1) => [7, 0, 0, 0],
+        _ => [0; 4],
+    }
+}
+
+/// Features that need the upper halves of YMM.
+const fn needs_avx(leaf: u32, subleaf: u32) -> Leaf {
+    match (leaf, subleaf) {
+        // FMA, AVX, F16C.
+        (1, 0) => [0, 0, 1 << 12 | 1 << 28 | 1 << 29, 0],
+        // AVX2; VAES, VPCLMULQDQ.
+        (7, 0) => [0, 1 << 5, 1 << 9 | 1 << 10, 0],
+        // AVX_VNNI.
+        (7, 1) => [1 << 4, 0, 0, 0],
+        // XOP, FMA4.
+        (0x8000_0001, _) => [0, 0, 1 << 11 | 1 << 16, 0],
+        _ => [0; 4],
+    }
+}
+
+/// Features that need the state of AVX-512.
+const fn needs_avx512(leaf: u32, subleaf: u32) -> Leaf {
+    match (leaf, subleaf) {
+        (7, 0) => [
+            0,
+            // F, DQ, IFMA, PF, ER, CD, BW, VL.
+            1 << 16 | 1 << 17 | 1 << 21 | 0b111 << 26 | 0b11 << 30,
+            // VBMI, VBMI2, VNNI, BITALG, VPOPCNTDQ.
+            1 << 1 | 1 << 6 | 1 << 11 | 1 << 12 | 1 << 14,
+            // 4VNNIW, 4FMAPS, VP2INTERSECT, FP16.
+            1 << 2 | 1 << 3 | 1 << 8 | 1 << 23,
+        ],
+        // BF16.
+        (7, 1) => [1 << 5, 0, 0, 0],
+        _ => [0; 4],
+    }
+}
 
 /// How a domain's time stamp counter behaves (leaf 0x40000003).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -101,101 +115,95 @@ pub struct TscInfo {
     pub shift: i8,
 }
 
-/// What the leaves depend on besides the machine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Context {
+/// What the leaves depend on. Asked only as far as a leaf needs it.
+pub trait Context {
+    /// CPUID of the machine.
+    fn host(&self, leaf: u32, subleaf: u32) -> Leaf;
     /// Number of the vCPU: its APIC id is twice that.
-    pub vcpu_id: u32,
+    fn vcpu_id(&self) -> u32;
     /// XCR0 components that the domain may enable; 0: no XSAVE.
-    pub supported_xcr0: u64,
+    fn supported_xcr0(&self) -> u64;
     /// XCR0 now.
-    pub xcr0: u64,
+    fn xcr0(&self) -> u64;
     /// CR4.OSXSAVE as the guest sees it.
-    pub osxsave: bool,
+    fn osxsave(&self) -> bool;
     /// Whether RDFSBASE and its kin work in ring 3 (CR4.FSGSBASE of the machine).
-    pub fsgsbase: bool,
+    fn fsgsbase(&self) -> bool;
     /// Whether to show the invariant TSC: to the first domain, as upstream.
-    pub invariant_tsc: bool,
+    fn shows_invariant_tsc(&self) -> bool;
     /// The time stamp counter.
-    pub tsc: TscInfo,
+    fn tsc(&self) -> TscInfo;
     /// Bits of a machine address.
-    pub address_bits: u32,
+    fn address_bits(&self) -> u32;
 }
 
-/// What the guest gets for `leaf` and `subleaf`. `host` is the machine's CPUID.
-pub fn pv_leaf(leaf: u32, subleaf: u32, context: &Context, mut host: impl FnMut(u32, u32) -> Leaf) -> Leaf {
+/// What the guest gets for `leaf` and `subleaf`.
+pub fn pv_leaf(leaf: u32, subleaf: u32, context: &impl Context) -> Leaf {
     match leaf {
-        0..=MAX_BASIC if leaf <= host(0, 0)[EAX] => basic(leaf, subleaf, context, host),
-        0x4000_0000..=MAX_XEN => xen(leaf, subleaf, context, host),
-        0x8000_0000..=MAX_EXTENDED if leaf <= host(0x8000_0000, 0)[EAX] => extended(leaf, context, host),
+        0..=MAX_BASIC if leaf <= context.host(0, 0)[EAX] => basic(leaf, subleaf, context),
+        0x4000_0000..=MAX_XEN => xen(leaf, subleaf, context),
+        0x8000_0000..=MAX_EXTENDED if leaf <= context.host(0x8000_0000, 0)[EAX] => extended(leaf, context),
         _ => [0; 4],
     }
 }
 
-/// The machine's leaf through the allow-lists, everything unlisted zero.
-fn features(leaf: u32, subleaf: u32, context: &Context, host: &mut impl FnMut(u32, u32) -> Leaf) -> Leaf {
-    let machine = host(leaf, subleaf);
-    let mut out = [0; 4];
-    let of = |list: &[(u32, u32, usize, u32)], register: usize| {
-        list.iter()
-            .filter(|(l, s, r, _)| (*l, *s, *r) == (leaf, subleaf, register))
-            .fold(0, |sum, (.., mask)| sum | mask)
-    };
-    for (register, value) in out.iter_mut().enumerate() {
-        let mut hidden = 0;
-        if context.supported_xcr0 == 0 {
-            hidden |= of(&NEEDS_XSAVE, register);
+/// The machine's leaf through the allow-list, less what needs state that the domain cannot enable.
+fn features(leaf: u32, subleaf: u32, context: &impl Context) -> Leaf {
+    let supported = context.supported_xcr0();
+    let mut out = allowed(leaf, subleaf);
+    for (component, needed_by) in [
+        (xcr0::X87, needs_xsave as fn(u32, u32) -> Leaf),
+        (xcr0::AVX, needs_avx),
+        (xcr0::AVX512, needs_avx512),
+    ] {
+        if supported & component != component {
+            let hidden = needed_by(leaf, subleaf);
+            out = core::array::from_fn(|register| out[register] & !hidden[register]);
         }
-        if context.supported_xcr0 & xcr0::AVX == 0 {
-            hidden |= of(&NEEDS_AVX, register);
-        }
-        if context.supported_xcr0 & xcr0::AVX512 == 0 {
-            hidden |= of(&NEEDS_AVX512, register);
-        }
-        *value = machine[register] & of(&FEATURE_LEAVES, register) & !hidden;
     }
-    out
+    let machine = context.host(leaf, subleaf);
+    core::array::from_fn(|register| out[register] & machine[register])
 }
 
-fn basic(leaf: u32, subleaf: u32, context: &Context, mut host: impl FnMut(u32, u32) -> Leaf) -> Leaf {
+fn basic(leaf: u32, subleaf: u32, context: &impl Context) -> Leaf {
     match leaf {
         0 => {
-            let [max, b, c, d] = host(0, 0);
+            let [max, b, c, d] = context.host(0, 0);
             [max.min(MAX_BASIC), b, c, d]
         }
         1 => {
             const OSXSAVE: u32 = 1 << 27;
             const HYPERVISOR: u32 = 1 << 31;
-            let [signature, b, ..] = host(1, 0);
-            let [_, _, mut c, d] = features(1, 0, context, &mut host);
+            let [signature, b, ..] = context.host(1, 0);
+            let [_, _, mut c, d] = features(1, 0, context);
             c |= HYPERVISOR;
-            if context.osxsave && context.supported_xcr0 != 0 {
+            if context.osxsave() && context.supported_xcr0() != 0 {
                 c |= OSXSAVE;
             }
             // Brand, CLFLUSH line and number of logical processors; the APIC id is the vCPU's.
-            [signature, b & 0x00ff_ffff | (context.vcpu_id * 2) << 24, c, d]
+            [signature, b & 0x00ff_ffff | (context.vcpu_id() * 2) << 24, c, d]
         }
         // Descriptors of caches and TLBs; caches one by one.
-        2 => host(2, 0),
-        4 => host(4, subleaf),
-        7 => structured_features(subleaf, context, host),
+        2 => context.host(2, 0),
+        4 => context.host(4, subleaf),
+        7 => structured_features(subleaf, context),
         0xb => topology(subleaf, context),
-        0xd => xsave(subleaf, context, host),
+        0xd => xsave(subleaf, context),
         _ => [0; 4],
     }
 }
 
-fn structured_features(subleaf: u32, context: &Context, mut host: impl FnMut(u32, u32) -> Leaf) -> Leaf {
+fn structured_features(subleaf: u32, context: &impl Context) -> Leaf {
     const FSGSBASE: u32 = 1;
     const MAX_SUBLEAF: u32 = 2;
-    let max = host(7, 0)[EAX].min(MAX_SUBLEAF);
+    let max = context.host(7, 0)[EAX].min(MAX_SUBLEAF);
     if subleaf > max {
         return [0; 4];
     }
-    let mut leaf = features(7, subleaf, context, &mut host);
+    let mut leaf = features(7, subleaf, context);
     if subleaf == 0 {
         leaf[EAX] = max;
-        if !context.fsgsbase {
+        if !context.fsgsbase() {
             leaf[EBX] &= !FSGSBASE;
         }
     }
@@ -203,77 +211,77 @@ fn structured_features(subleaf: u32, context: &Context, mut host: impl FnMut(u32
 }
 
 /// No levels: every vCPU is a processor of its own.
-fn topology(subleaf: u32, context: &Context) -> Leaf {
-    [0, 0, subleaf & 0xff, context.vcpu_id * 2]
+fn topology(subleaf: u32, context: &impl Context) -> Leaf {
+    [0, 0, subleaf & 0xff, context.vcpu_id() * 2]
 }
 
 /// Sizes and offsets of extended state, for the components that the domain may enable.
-fn xsave(subleaf: u32, context: &Context, mut host: impl FnMut(u32, u32) -> Leaf) -> Leaf {
+fn xsave(subleaf: u32, context: &impl Context) -> Leaf {
     const LEGACY: u32 = 512 + 64;
-    let supported = context.supported_xcr0;
+    let supported = context.supported_xcr0();
     if supported == 0 {
         return [0; 4];
     }
-    let mut size = |enabled: u64| {
+    let size = |enabled: u64| {
         (2..63u32)
             .filter(|component| enabled >> component & 1 != 0)
             .map(|component| {
-                let [size, offset, ..] = host(0xd, component);
+                let [size, offset, ..] = context.host(0xd, component);
                 size.saturating_add(offset)
             })
             .fold(LEGACY, u32::max)
     };
     match subleaf {
-        0 => [supported as u32, size(context.xcr0 & supported), size(supported), (supported >> 32) as u32],
-        1 => [features(0xd, 1, context, &mut host)[EAX], 0, 0, 0],
+        0 => [supported as u32, size(context.xcr0() & supported), size(supported), (supported >> 32) as u32],
+        1 => [features(0xd, 1, context)[EAX], 0, 0, 0],
         2..=62 if supported >> subleaf & 1 != 0 => {
-            let [size, offset, flags, _] = host(0xd, subleaf);
+            let [size, offset, flags, _] = context.host(0xd, subleaf);
             [size, offset, flags & 2, 0]
         }
         _ => [0; 4],
     }
 }
 
-fn extended(leaf: u32, context: &Context, mut host: impl FnMut(u32, u32) -> Leaf) -> Leaf {
+fn extended(leaf: u32, context: &impl Context) -> Leaf {
     const COMMON_WITH_LEAF_1: u32 = 0x0183_f3ff;
     const INVARIANT_TSC: u32 = 1 << 8;
     match leaf {
         0x8000_0000 => {
-            let [max, b, c, d] = host(leaf, 0);
+            let [max, b, c, d] = context.host(leaf, 0);
             [max.min(MAX_EXTENDED), b, c, d]
         }
         0x8000_0001 => {
-            let [signature, ..] = host(leaf, 0);
-            let [_, _, c, mut d] = features(leaf, 0, context, &mut host);
+            let [signature, ..] = context.host(leaf, 0);
+            let [_, _, c, mut d] = features(leaf, 0, context);
             // AMD repeats leaf 1 here. "AuthenticAMD" and "HygonGenuine" by their first word.
-            if matches!(host(0, 0)[EBX], 0x6874_7541 | 0x6f67_7948) {
-                d |= features(1, 0, context, &mut host)[EDX] & COMMON_WITH_LEAF_1;
+            if matches!(context.host(0, 0)[EBX], 0x6874_7541 | 0x6f67_7948) {
+                d |= features(1, 0, context)[EDX] & COMMON_WITH_LEAF_1;
             }
             [signature, 0, c, d]
         }
         // Brand string; cache and TLB descriptions.
-        0x8000_0002..=0x8000_0006 | 0x8000_0019 => host(leaf, 0),
-        0x8000_0007 if context.invariant_tsc => [0, 0, 0, host(leaf, 0)[EDX] & INVARIANT_TSC],
+        0x8000_0002..=0x8000_0006 | 0x8000_0019 => context.host(leaf, 0),
+        0x8000_0007 if context.shows_invariant_tsc() => [0, 0, 0, context.host(leaf, 0)[EDX] & INVARIANT_TSC],
         0x8000_0008 => {
-            let [sizes, ..] = host(leaf, 0);
-            [sizes & 0xffff, features(leaf, 0, context, &mut host)[EBX], 0, 0]
+            let [sizes, ..] = context.host(leaf, 0);
+            [sizes & 0xffff, features(leaf, 0, context)[EBX], 0, 0]
         }
-        0x8000_0021 => features(leaf, 0, context, &mut host),
+        0x8000_0021 => features(leaf, 0, context),
         _ => [0; 4],
     }
 }
 
-fn xen(leaf: u32, subleaf: u32, context: &Context, mut host: impl FnMut(u32, u32) -> Leaf) -> Leaf {
+fn xen(leaf: u32, subleaf: u32, context: &impl Context) -> Leaf {
     const RDTSCP: u32 = 1 << 27;
     match leaf & 0xff {
         0 => [MAX_XEN, XEN_CPUID_SIGNATURE_EBX, XEN_CPUID_SIGNATURE_ECX, XEN_CPUID_SIGNATURE_EDX],
         1 => [VERSION, 0, 0, 0],
         2 => [1, abi::cpuid::XEN_HYPERCALL_MSR, abi::cpuid::XEN_CPUID_FEAT1_MMU_PT_UPDATE_PRESERVE_AD, 0],
         3 => {
-            let rdtscp = subleaf == 0 && features(0x8000_0001, 0, context, &mut host)[EDX] & RDTSCP != 0;
-            time(subleaf, &context.tsc, rdtscp)
+            let rdtscp = subleaf == 0 && features(0x8000_0001, 0, context)[EDX] & RDTSCP != 0;
+            time(subleaf, &context.tsc(), rdtscp)
         }
-        5 if subleaf == 0 => [0, context.address_bits & 0xff, 0, 0],
+        5 if subleaf == 0 => [0, context.address_bits() & 0xff, 0, 0],
         _ => [0; 4],
     }
 }

@@ -142,33 +142,46 @@ impl<P: Platform> View<'_, '_, '_, P> {
         self.hv.platform.load_root(state.user_root);
         result
     }
+}
 
-    fn context(&self) -> Context {
-        const FSGSBASE: u32 = 1;
+impl<P: Platform> Context for View<'_, '_, '_, P> {
+    fn host(&self, leaf: u32, subleaf: u32) -> cpuid::Leaf {
+        host(self.hv, leaf, subleaf)
+    }
+    fn vcpu_id(&self) -> u32 {
+        self.caller.vcpu.id.raw()
+    }
+    fn supported_xcr0(&self) -> u64 {
+        xcr0::supported(|leaf, subleaf| host(self.hv, leaf, subleaf))
+    }
+    fn xcr0(&self) -> u64 {
+        self.caller.state.xcr0
+    }
+    fn osxsave(&self) -> bool {
+        Context::supported_xcr0(self) != 0
+    }
+    fn fsgsbase(&self) -> bool {
+        self.host(0, 0)[0] >= 7 && self.host(7, 0)[1] & 1 != 0
+    }
+    fn shows_invariant_tsc(&self) -> bool {
+        self.caller.domain.privileged
+    }
+    fn tsc(&self) -> TscInfo {
         const INVARIANT_TSC: u32 = 1 << 8;
-        let state = &*self.caller.state;
+        const POWER: u32 = 0x8000_0007;
         let clock = self.hv.platform.clock();
-        let get = |leaf, subleaf| host(self.hv, leaf, subleaf);
-        let extended = get(0x8000_0000, 0)[0];
-        let reliable = extended >= 0x8000_0007 && get(0x8000_0007, 0)[3] & INVARIANT_TSC != 0;
-        let supported_xcr0 = xcr0::supported(get);
-        Context {
-            vcpu_id: self.caller.vcpu.id.raw(),
-            supported_xcr0,
-            xcr0: state.xcr0,
-            osxsave: supported_xcr0 != 0,
-            fsgsbase: get(0, 0)[0] >= 7 && get(7, 0)[1] & FSGSBASE != 0,
-            invariant_tsc: self.caller.domain.privileged,
-            tsc: TscInfo {
-                reliable,
-                khz: clock.khz,
-                host_khz: clock.khz,
-                mul: clock.mul,
-                shift: clock.shift,
-                ..TscInfo::default()
-            },
-            address_bits: if extended >= 0x8000_0008 { get(0x8000_0008, 0)[0] & 0xff } else { 36 },
+        TscInfo {
+            reliable: self.host(0x8000_0000, 0)[0] >= POWER && self.host(POWER, 0)[3] & INVARIANT_TSC != 0,
+            khz: clock.khz,
+            host_khz: clock.khz,
+            mul: clock.mul,
+            shift: clock.shift,
+            ..TscInfo::default()
         }
+    }
+    fn address_bits(&self) -> u32 {
+        const SIZES: u32 = 0x8000_0008;
+        if self.host(0x8000_0000, 0)[0] >= SIZES { self.host(SIZES, 0)[0] & 0xff } else { 36 }
     }
 }
 
@@ -287,7 +300,7 @@ impl<P: Platform> GuestCpu for View<'_, '_, '_, P> {
             2 => state.cr2,
             3 => state.kernel_root.address().map_or(0, |address| address.raw()),
             _ => {
-                let xsave = if self.supported_xcr0() != 0 { CR4_OSXSAVE } else { 0 };
+                let xsave = if GuestCpu::supported_xcr0(self) != 0 { CR4_OSXSAVE } else { 0 };
                 CR4_FIXED | xsave | state.cr4 & CR4_OWN
             }
         }
@@ -331,7 +344,7 @@ impl<P: Platform> GuestCpu for View<'_, '_, '_, P> {
         true
     }
     fn supported_xcr0(&self) -> u64 {
-        xcr0::supported(|leaf, subleaf| host(self.hv, leaf, subleaf))
+        Context::supported_xcr0(self)
     }
 
     fn base(&self, base: Base) -> u64 {
@@ -371,8 +384,7 @@ impl<P: Platform> GuestCpu for View<'_, '_, '_, P> {
         pages::with_writable(hv, self.caller.domain.id, mfn, fill).is_ok()
     }
     fn cpuid(&mut self, leaf: u32, subleaf: u32) -> [u32; 4] {
-        let context = self.context();
-        cpuid::pv_leaf(leaf, subleaf, &context, |leaf, subleaf| host(self.hv, leaf, subleaf))
+        cpuid::pv_leaf(leaf, subleaf, self)
     }
     fn flush_caches(&mut self) {
         if self.caller.domain.privileged {
