@@ -85,7 +85,16 @@ enum Value {
 
 const LATER: [&str; 2] = ["disk", "vif"];
 const IGNORED: [&str; 10] = [
-    "type", "builder", "bootloader", "cpus", "cpu_weight", "tsc_mode", "vfb", "pci", "localtime", "on_watchdog",
+    "type",
+    "builder",
+    "bootloader",
+    "cpus",
+    "cpu_weight",
+    "tsc_mode",
+    "vfb",
+    "pci",
+    "localtime",
+    "on_watchdog",
 ];
 const DEFAULT_MEMORY: u64 = 32;
 
@@ -162,7 +171,10 @@ impl Draft {
 
     fn finish(mut self, end: Remark) -> Result<(Guest, Vec<Remark>), Remark> {
         if self.guest.kernel.is_empty() {
-            return Err(Remark { text: "no kernel given; add a line like kernel = \"vmlinuz\"".to_string(), ..end });
+            return Err(Remark {
+                text: "no kernel given; add a line like kernel = \"vmlinuz\"".to_string(),
+                ..end
+            });
         }
         if !self.memory_given && self.guest.maxmem > DEFAULT_MEMORY {
             self.guest.memory = self.guest.maxmem;
@@ -189,13 +201,24 @@ fn text(value: Value, at: At<'_>) -> Result<String, Remark> {
 fn name(value: Value, at: At<'_>) -> Result<String, Remark> {
     let name = text(value, at)?;
     let legal = |c: char| c.is_ascii_alphanumeric() || "-_.+".contains(c);
-    if name.is_empty() || name.len() > 64 || !name.chars().all(legal) || name.bytes().all(|b| b.is_ascii_digit()) {
-        return Err(at(format!("{name:?} is no name; use letters, digits and -_.+ (not digits alone), at most 64")));
+    if name.is_empty()
+        || name.len() > 64
+        || !name.chars().all(legal)
+        || name.bytes().all(|b| b.is_ascii_digit())
+    {
+        return Err(at(format!(
+            "{name:?} is no name; use letters, digits and -_.+ (not digits alone), at most 64"
+        )));
     }
     Ok(name)
 }
 
-fn number(value: Value, range: core::ops::RangeInclusive<u64>, what: &str, at: At<'_>) -> Result<u64, Remark> {
+fn number(
+    value: Value,
+    range: core::ops::RangeInclusive<u64>,
+    what: &str,
+    at: At<'_>,
+) -> Result<u64, Remark> {
     let number = match value {
         Value::Number(number) => Some(number),
         Value::Text(text) => text.parse().ok(),
@@ -217,7 +240,8 @@ fn on_end(value: Value, at: At<'_>) -> Result<OnEnd, Remark> {
 
 fn uuid(value: Value, at: At<'_>) -> Result<[u8; 16], Remark> {
     let text = text(value, at)?;
-    let digits: Vec<u8> = text.chars().filter(|c| *c != '-').filter_map(|c| Some(c.to_digit(16)? as u8)).collect();
+    let digits: Vec<u8> =
+        text.chars().filter(|c| *c != '-').filter_map(|c| Some(c.to_digit(16)? as u8)).collect();
     let others = text.chars().any(|c| c != '-' && !c.is_ascii_hexdigit());
     if digits.len() != 32 || others {
         return Err(at(format!("{text:?} is no UUID; it has 32 hexadecimal digits")));
@@ -255,7 +279,9 @@ impl<'a> Parser<'a> {
 
     fn skip_blanks(&mut self, over_lines: bool) {
         loop {
-            self.take_while(|c| c == ' ' || c == '\t' || c == '\r' || (over_lines && (c == '\n' || c == ';')));
+            self.take_while(|c| {
+                c == ' ' || c == '\t' || c == '\r' || (over_lines && (c == '\n' || c == ';'))
+            });
             if self.peek() != Some('#') {
                 return;
             }
@@ -386,7 +412,7 @@ mod tests {
         assert_eq!(error("a = 1\n  memory 3"), "line 2, column 10: expected = after the key");
         assert_eq!(error("memory = 'much'"), "line 1, column 10: expected memory in MiB, from 1 to 16777216");
         assert_eq!(error("name = 3"), "line 1, column 8: expected text in quotes");
-        assert_eq!(error("name = '12'").contains("is no name"), true);
+        assert!(error("name = '12'").contains("is no name"));
         assert_eq!(error("name = 'x' 'y'"), "line 1, column 12: unexpected text after the value");
         assert_eq!(error("vif = [ 'x'"), "line 1, column 7: list without its closing ]");
         assert_eq!(error("vif = [ 'x' 'y' ]"), "line 1, column 13: expected , or ] in the list");

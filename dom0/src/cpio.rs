@@ -60,7 +60,9 @@ impl<'a> Files<'a> {
         if !matches!(&header[..6], b"070701" | b"070702") {
             return Err(damage("is no \"newc\" header (is it compressed, or another format?)"));
         }
-        let field = |i: usize| hex(&header[6 + i * 8..14 + i * 8]).ok_or(damage("has a field that is not hexadecimal"));
+        let field = |i: usize| {
+            hex(&header[6 + i * 8..14 + i * 8]).ok_or(damage("has a field that is not hexadecimal"))
+        };
         let (mode, size, name_len) = (field(1)?, field(6)? as usize, field(11)? as usize);
         let name = self.slice(self.at + HEADER, name_len).ok_or(damage("ends in a name"))?;
         let name = name.strip_suffix(&[0]).ok_or(damage("has a name without an end"))?;
@@ -114,7 +116,8 @@ mod tests {
 
     fn member(name: &str, mode: u32, data: &[u8]) -> Vec<u8> {
         let (size, len) = (data.len(), name.len() + 1);
-        let mut out = format!("07070100000001{mode:08x}000000000000000000000001000000{:02x}{size:08x}", 0).into_bytes();
+        let mut out =
+            format!("07070100000001{mode:08x}000000000000000000000001000000{:02x}{size:08x}", 0).into_bytes();
         out.extend_from_slice(format!("{:032x}{len:08x}{:08x}", 0, 0).as_bytes());
         assert_eq!(out.len(), HEADER);
         out.extend_from_slice(name.as_bytes());

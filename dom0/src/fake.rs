@@ -312,7 +312,9 @@ pub fn kernel(text: &[u8]) -> Vec<u8> {
     elf.extend([64u16, 56, 2, 64, 0, 0].iter().flat_map(|v| v.to_le_bytes()));
     let mut header = |kind: u32, offset: u64, size: u64, memory: u64, address: u64| {
         elf.extend([kind, 7].iter().flat_map(|v| v.to_le_bytes()));
-        elf.extend([offset, BASE + address, address, size, memory, 4096].iter().flat_map(|v| v.to_le_bytes()));
+        elf.extend(
+            [offset, BASE + address, address, size, memory, 4096].iter().flat_map(|v| v.to_le_bytes()),
+        );
     };
     header(4, 512, notes.len() as u64, notes.len() as u64, 0);
     header(1, 4096, 4096, 0x3000, 0x10_0000);

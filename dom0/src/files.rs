@@ -39,7 +39,8 @@ impl<'a> Files<'a> {
 
     /// Names that `create` takes: the configuration files without folder and ending.
     pub fn guests(&self) -> Vec<String> {
-        let mut names: Vec<String> = self.files.iter().filter_map(|f| Some(stem(f.name)?.to_string())).collect();
+        let mut names: Vec<String> =
+            self.files.iter().filter_map(|f| Some(stem(f.name)?.to_string())).collect();
         names.sort();
         names
     }
@@ -57,9 +58,11 @@ impl<'a> Files<'a> {
         let text = core::str::from_utf8(file.data).map_err(|_| format!("{}: not UTF-8 text", file.name))?;
         let (mut guest, remarks) = config::parse(text, wanted).map_err(at)?;
         let folder = file.name.rsplit_once('/').map_or("", |(folder, _)| folder);
-        guest.kernel = self.resolve(folder, &guest.kernel).ok_or_else(|| self.missing(file.name, &guest.kernel))?;
+        guest.kernel =
+            self.resolve(folder, &guest.kernel).ok_or_else(|| self.missing(file.name, &guest.kernel))?;
         if let Some(ramdisk) = &guest.ramdisk {
-            guest.ramdisk = Some(self.resolve(folder, ramdisk).ok_or_else(|| self.missing(file.name, ramdisk))?);
+            guest.ramdisk =
+                Some(self.resolve(folder, ramdisk).ok_or_else(|| self.missing(file.name, ramdisk))?);
         }
         Ok((guest, remarks.into_iter().map(at).collect()))
     }
@@ -105,7 +108,9 @@ mod tests {
             assert_eq!(guest.ramdisk.as_deref(), Some("boot/rd"));
             assert_eq!(remarks, ["guests/hello.cfg: line 3, column 1: unknown key odd, ignored"]);
         }
-        assert!(files.guest("grub").unwrap_err().contains("no file /usr/lib/none.bin; it has: guests/hello.elf"));
+        assert!(
+            files.guest("grub").unwrap_err().contains("no file /usr/lib/none.bin; it has: guests/hello.elf")
+        );
         assert_eq!(files.guest("x").unwrap_err(), "no guest called x; there are: grub, hello");
     }
 }

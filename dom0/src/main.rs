@@ -21,7 +21,9 @@ fn main() {
     let machine = match machine::Machine::new() {
         Ok(machine) => machine,
         Err(what) => {
-            domu_sdk::println!("Dom0 cannot work here: {what}. It must be the first domain of a Xen hypervisor.");
+            domu_sdk::println!(
+                "Dom0 cannot work here: {what}. It must be the first domain of a Xen hypervisor."
+            );
             return;
         }
     };

@@ -36,6 +36,13 @@ impl<P: SharedPage + ?Sized> SharedPage for &P {
 pub struct TestPage(core::cell::RefCell<alloc::vec::Vec<u8>>);
 
 #[cfg(test)]
+impl Default for TestPage {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
 impl TestPage {
     /// A page of zeros.
     pub fn new() -> Self {
@@ -52,7 +59,10 @@ impl SharedPage for TestPage {
         self.0.borrow_mut()[offset % 4096] = value;
     }
     fn load(&self, offset: usize) -> u32 {
-        core::array::from_fn::<u8, 4, _>(|i| self.byte(offset + i)).iter().rev().fold(0, |w, b| w << 8 | u32::from(*b))
+        core::array::from_fn::<u8, 4, _>(|i| self.byte(offset + i))
+            .iter()
+            .rev()
+            .fold(0, |w, b| w << 8 | u32::from(*b))
     }
     fn store(&self, offset: usize, value: u32) {
         for (i, byte) in value.to_le_bytes().into_iter().enumerate() {

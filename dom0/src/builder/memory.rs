@@ -26,7 +26,8 @@ impl<W: Window> Memory<W> {
         let mut mfns = Vec::with_capacity(pages as usize);
         while mfns.len() < pages as usize {
             let count = BATCH.min(pages as usize - mfns.len());
-            let more = hv.populate(dom, mfns.len() as u64, count).map_err(|e| explain("populate_physmap", e))?;
+            let more =
+                hv.populate(dom, mfns.len() as u64, count).map_err(|e| explain("populate_physmap", e))?;
             let short = more.len() < count;
             mfns.extend(more);
             if short {
@@ -51,7 +52,12 @@ impl<W: Window> Memory<W> {
     }
 
     /// Copies bytes to a pseudo-physical address.
-    pub fn write<H: Hypervisor<Window = W>>(&mut self, hv: &mut H, at: u64, mut bytes: &[u8]) -> Result<(), String> {
+    pub fn write<H: Hypervisor<Window = W>>(
+        &mut self,
+        hv: &mut H,
+        at: u64,
+        mut bytes: &[u8],
+    ) -> Result<(), String> {
         let mut at = at as usize;
         while !bytes.is_empty() {
             let (window, offset, room) = self.window(hv, at)?;
@@ -81,9 +87,14 @@ impl<W: Window> Memory<W> {
     }
 
     /// The window with the byte `at` in it, its offset there, and the bytes from there to the window's end.
-    fn window<H: Hypervisor<Window = W>>(&mut self, hv: &mut H, at: usize) -> Result<(&W, usize, usize), String> {
+    fn window<H: Hypervisor<Window = W>>(
+        &mut self,
+        hv: &mut H,
+        at: usize,
+    ) -> Result<(&W, usize, usize), String> {
         let page = at / PAGE;
-        let held = self.window.as_ref().is_some_and(|(first, count, _)| (*first..first + count).contains(&page));
+        let held =
+            self.window.as_ref().is_some_and(|(first, count, _)| (*first..first + count).contains(&page));
         if !held {
             self.window = None;
             let end = self.mfns.len().min(page + WINDOW);

@@ -92,7 +92,8 @@ pub fn prepare<'a>(plan: &Plan<'a>, features: u32) -> Result<Prepared<'a>, Strin
         nr_pages: plan.memory << 8,
         initrd_bytes: plan.initrd.len() as u64,
     };
-    let enough = |error| format!("{}; set memory (now {} MiB) higher in the guest's file", named(error), plan.memory);
+    let enough =
+        |error| format!("{}; set memory (now {} MiB) higher in the guest's file", named(error), plan.memory);
     let layout = layout::plan(&image, &request).map_err(enough)?;
     Ok(Prepared { elf, image, info, layout })
 }
@@ -152,7 +153,12 @@ impl<H: Hypervisor> Builder<'_, H> {
         Ok(Built { dom, store, console, warnings })
     }
 
-    fn contents(&mut self, memory: &mut Memory<H::Window>, store: Channel, console: Channel) -> Result<(), String> {
+    fn contents(
+        &mut self,
+        memory: &mut Memory<H::Window>,
+        store: Channel,
+        console: Channel,
+    ) -> Result<(), String> {
         let Prepared { elf, image, layout, .. } = self.prepared;
         for (offset, data, zeroes) in image.loads(elf) {
             memory.write(self.hv, offset, data)?;

@@ -51,7 +51,11 @@ pub fn start_info(facts: &Facts<'_>) -> Vec<u8> {
     info.shared_info = facts.shared_info * PAGE as u64;
     info.store_mfn = facts.store.mfn;
     info.store_evtchn = facts.store.port;
-    info.set_dom_u(StartInfoDomU { mfn: facts.console.mfn, evtchn: facts.console.port, ..Default::default() });
+    info.set_dom_u(StartInfoDomU {
+        mfn: facts.console.mfn,
+        evtchn: facts.console.port,
+        ..Default::default()
+    });
     info.pt_base = layout.tables.va.unwrap_or(0);
     info.nr_pt_frames = layout.tables.pages;
     info.mfn_list = layout.p2m.va.unwrap_or(0);
@@ -109,8 +113,8 @@ pub fn grants(console: u64, store: u64) -> Vec<u8> {
 
 /// Registers of CPU 0 at the kernel's entry point.
 pub fn context(info: &PvInfo, layout: &Layout, root_mfn: u64) -> VcpuGuestContext {
-    let mut context = VcpuGuestContext::default();
-    context.flags = xen::VGCF_IN_KERNEL | xen::VGCF_ONLINE;
+    let flags = xen::VGCF_IN_KERNEL | xen::VGCF_ONLINE;
+    let mut context = VcpuGuestContext { flags, ..Default::default() };
     let regs = &mut context.user_regs;
     regs.rip = info.entry;
     regs.rsp = layout.stack_top();

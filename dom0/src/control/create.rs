@@ -44,7 +44,9 @@ impl<H: Hypervisor> Control<'_, H> {
             return Ok(name);
         }
         if !one_of_several {
-            return Err(format!("{name} is running already; destroy it first, or type create --count 2 {name}"));
+            return Err(format!(
+                "{name} is running already; destroy it first, or type create --count 2 {name}"
+            ));
         }
         let numbered = (2..).map(|n: u32| format!("{name}-{n}"));
         numbered.into_iter().find(|n| !taken(n)).ok_or_else(|| "no free name".to_string())
@@ -53,7 +55,11 @@ impl<H: Hypervisor> Control<'_, H> {
     /// Builds, publishes, connects and unpauses.
     pub(super) fn start(&mut self, guest: Guest) -> Result<(DomId, Vec<String>), String> {
         if guest.cmdline.len() > CMDLINE_MAX {
-            return Err(format!("{}: command line has {} bytes, at most {CMDLINE_MAX} fit", guest.name, guest.cmdline.len()));
+            return Err(format!(
+                "{}: command line has {} bytes, at most {CMDLINE_MAX} fit",
+                guest.name,
+                guest.cmdline.len()
+            ));
         }
         let uuid = guest.uuid.unwrap_or_else(|| self.new_uuid());
         let file = |path: &str| self.files.get(path).map_or(&[][..], |f| f.data);
@@ -81,7 +87,8 @@ impl<H: Hypervisor> Control<'_, H> {
 
     fn connect(&mut self, built: Built, guest: Guest, uuid: [u8; 16]) -> Result<(), String> {
         let dom = built.dom;
-        let map = |hv: &mut H, mfn| hv.map_foreign(dom, &[mfn]).map_err(|e| explain("mapping of a ring page", e));
+        let map =
+            |hv: &mut H, mfn| hv.map_foreign(dom, &[mfn]).map_err(|e| explain("mapping of a ring page", e));
         let bind = |hv: &mut H, port| hv.bind(dom, port).map_err(|e| explain("bind_interdomain", e));
         let console_page = map(&mut self.hv, built.console.mfn)?;
         let store_page = map(&mut self.hv, built.store.mfn)?;

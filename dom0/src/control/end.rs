@@ -50,7 +50,9 @@ impl<H: Hypervisor> Control<'_, H> {
         match action {
             OnEnd::Preserve => {
                 domain.ended = Some(word);
-                self.notices.push_back(format!("{name} (domain {dom}) {word}; it is kept: log {name}, destroy {name}"));
+                self.notices.push_back(format!(
+                    "{name} (domain {dom}) {word}; it is kept: log {name}, destroy {name}"
+                ));
             }
             OnEnd::Restart if lived >= RESTART_MIN => {
                 self.notices.push_back(format!("{name} (domain {dom}) {word}; starting it again"));
@@ -64,7 +66,11 @@ impl<H: Hypervisor> Control<'_, H> {
                 self.take_apart(dom);
             }
             OnEnd::Destroy => {
-                let hint = if code == 0 { format!("; log {name} shows its output") } else { format!("; see log {name}") };
+                let hint = if code == 0 {
+                    format!("; log {name} shows its output")
+                } else {
+                    format!("; see log {name}")
+                };
                 self.notices.push_back(format!("{name} (domain {dom}) {word}{hint}"));
                 self.take_apart(dom);
             }
@@ -113,7 +119,9 @@ impl<H: Hypervisor> Control<'_, H> {
         }
         match self.hv.destroy(dom) {
             Ok(()) | Err(abi::errno::Errno::ESRCH) => {}
-            Err(error) => self.notices.push_back(format!("domain {dom}: {}", explain("destroydomain", error))),
+            Err(error) => {
+                self.notices.push_back(format!("domain {dom}: {}", explain("destroydomain", error)))
+            }
         }
         self.remove_nodes(dom, uuid);
         self.store.release(dom);

@@ -106,7 +106,9 @@ impl<'a, H: Hypervisor> Control<'a, H> {
         let numbered = || Some(DomId(wanted.parse().ok()?)).filter(|id| self.domains.contains_key(id));
         named.or_else(numbered).ok_or_else(|| match self.names() {
             _ if wanted == "0" || wanted == "Domain-0" => "that is Dom0 itself; name a guest".to_string(),
-            names if names.is_empty() => format!("no domain called {wanted}; none is running, type create GUEST"),
+            names if names.is_empty() => {
+                format!("no domain called {wanted}; none is running, type create GUEST")
+            }
             names => format!("no domain called {wanted}; there are: {}", names.join(", ")),
         })
     }
@@ -116,7 +118,8 @@ impl<'a, H: Hypervisor> Control<'a, H> {
         match self.find(wanted) {
             Ok(dom) => Ok(&self.domains[&dom].console),
             Err(error) => {
-                let matches = |(dom, name, _): &&(DomId, String, Console)| name == wanted || dom.to_string() == wanted;
+                let matches =
+                    |(dom, name, _): &&(DomId, String, Console)| name == wanted || dom.to_string() == wanted;
                 self.past.iter().rev().find(matches).map(|(_, _, console)| console).ok_or(error)
             }
         }
@@ -155,7 +158,8 @@ impl<'a, H: Hypervisor> Control<'a, H> {
             if let (Some(reason), false) = (domain.ring.broken(), domain.store_broken) {
                 domain.store_broken = true;
                 let name = &domain.guest.name;
-                self.notices.push_back(format!("{name}: its xenstore connection is broken ({reason:?}) and closed"));
+                self.notices
+                    .push_back(format!("{name}: its xenstore connection is broken ({reason:?}) and closed"));
             }
         }
         more
@@ -201,8 +205,36 @@ impl<'a, H: Hypervisor> Control<'a, H> {
     }
 }
 
-/// Bytes that are safe to show: control characters other than newline and tab are left out.
+/// What can be shown of a guest's output without changing the terminal: no escape sequences, no control characters other than
+/// newline and tab.
 pub fn printable(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
-    text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect()
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text.chars();
+    while let Some(c) = rest.next() {
+        match c {
+            '\x1b' => skip_escape(&mut rest),
+            c if !c.is_control() || matches!(c, '\n' | '\t') => shown.push(c),
+            _ => {}
+        }
+    }
+    shown
+}
+
+/// Skips the rest of an escape sequence: `[`, parameters and a final letter, or one character.
+fn skip_escape(rest: &mut core::str::Chars<'_>) {
+    if rest.next() == Some('[') {
+        rest.find(|c| ('@'..='~').contains(c));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::printable;
+
+    #[test]
+    fn output_cannot_drive_the_terminal() {
+        assert_eq!(printable(b"\x1b[30m\x1b[2J\x1b[1;1Ha\x07b\r\n\tc\x1bMd\x1b["), "ab\n\tcd");
+        assert_eq!(printable(b"\xff"), "\u{fffd}");
+    }
 }

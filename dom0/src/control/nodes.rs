@@ -15,8 +15,15 @@ use crate::xenstore::perms::{Access, Perms};
 
 /// Nodes below a domain's home that it owns.
 const WRITABLE: [&str; 9] = [
-    "control/shutdown", "control/feature-poweroff", "control/feature-reboot", "control/feature-suspend", "data", "drivers",
-    "feature", "attr", "error",
+    "control/shutdown",
+    "control/feature-poweroff",
+    "control/feature-reboot",
+    "control/feature-suspend",
+    "data",
+    "drivers",
+    "feature",
+    "attr",
+    "error",
 ];
 
 impl<H: Hypervisor> Control<'_, H> {
@@ -71,7 +78,8 @@ impl<H: Hypervisor> Control<'_, H> {
 
     fn publish_console(&mut self, built: &Built) {
         let dom = built.dom;
-        let (front, back) = (format!("/local/domain/{dom}/console"), format!("/local/domain/0/backend/console/{dom}/0"));
+        let (front, back) =
+            (format!("/local/domain/{dom}/console"), format!("/local/domain/0/backend/console/{dom}/0"));
         let mut put = |name: &str, value: &str| self.put(&format!("{front}/{name}"), value);
         put("backend", &back);
         put("backend-id", "0");
@@ -92,8 +100,12 @@ impl<H: Hypervisor> Control<'_, H> {
 
     /// Removes what describes a domain.
     pub(super) fn remove_nodes(&mut self, dom: DomId, uuid: Option<[u8; 16]>) {
-        let mut gone = [format!("/local/domain/{dom}"), format!("/local/domain/0/backend/console/{dom}"), format!("/libxl/{dom}")]
-            .to_vec();
+        let mut gone = [
+            format!("/local/domain/{dom}"),
+            format!("/local/domain/0/backend/console/{dom}"),
+            format!("/libxl/{dom}"),
+        ]
+        .to_vec();
         gone.extend(uuid.map(|uuid| vm_path(&uuid)));
         for path in gone {
             // A node that was never made, because the build failed earlier, is fine.

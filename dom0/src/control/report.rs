@@ -17,7 +17,8 @@ const CRASH: u32 = 3;
 
 /// The six state letters: running, blocked, paused, shut down, crashed, dying.
 pub fn state(flags: u32) -> String {
-    let crashed = flags & XEN_DOMINF_SHUTDOWN != 0 && flags >> XEN_DOMINF_SHUTDOWNSHIFT & XEN_DOMINF_SHUTDOWNMASK == CRASH;
+    let crashed = flags & XEN_DOMINF_SHUTDOWN != 0
+        && flags >> XEN_DOMINF_SHUTDOWNSHIFT & XEN_DOMINF_SHUTDOWNMASK == CRASH;
     let letter = |set: bool, letter| if set { letter } else { '-' };
     [
         letter(flags & XEN_DOMINF_RUNNING != 0, 'r'),
@@ -49,7 +50,10 @@ impl<H: Hypervisor> Control<'_, H> {
     /// The table of all domains.
     pub fn list(&mut self) -> Result<String, String> {
         let infos = self.hv.domains().map_err(|e| explain("getdomaininfolist", e))?;
-        let mut text = format!("{:<24} {:>5} {:>6} {:>5}  {:<6}  {:>8}\n", "NAME", "ID", "MiB", "VCPUS", "STATE", "CPU s");
+        let mut text = format!(
+            "{:<24} {:>5} {:>6} {:>5}  {:<6}  {:>8}\n",
+            "NAME", "ID", "MiB", "VCPUS", "STATE", "CPU s"
+        );
         for info in &infos {
             let stored = self.store.read(&format!("/local/domain/{}/name", info.dom));
             let name = stored.map_or_else(|| "(not ours)".to_string(), printable);
@@ -110,8 +114,14 @@ mod tests {
 
     #[test]
     fn rows_line_up() {
-        let info =
-            DomainInfo { dom: DomId(12), flags: 0, pages: 8192, vcpus: 1, cpu_time: 12_340_000_000, shared_info: 0 };
+        let info = DomainInfo {
+            dom: DomId(12),
+            flags: 0,
+            pages: 8192,
+            vcpus: 1,
+            cpu_time: 12_340_000_000,
+            shared_info: 0,
+        };
         assert_eq!(row("hello", &info), "hello                       12     32     1  ------      12.3\n");
     }
 }

@@ -1,5 +1,6 @@
 //! The library's [`Hypervisor`] on real hypercalls.
 
+mod off;
 mod wait;
 
 use alloc::collections::BTreeMap;
@@ -18,7 +19,7 @@ use domu_sdk::events::Channel;
 use domu_sdk::hypercall::{domctl, event_channel, memory, mmu, sysctl, version};
 use domu_sdk::memory::foreign::Mapping;
 use domu_sdk::time::Instant;
-use domu_sdk::{Mfn, Pfn, Port, console, shutdown};
+use domu_sdk::{Mfn, Pfn, Port, console};
 
 /// Domains asked for in one `getdomaininfolist`.
 const LIST: usize = 64;
@@ -232,8 +233,7 @@ impl Hypervisor for Machine {
     }
 
     fn power_off(&mut self) -> ! {
-        console::flush();
-        shutdown::now(shutdown::Reason::PowerOff)
+        off::power_off()
     }
 }
 

@@ -6,10 +6,10 @@ use core::pin::pin;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::Poll;
 
+use domu_sdk::console;
 use domu_sdk::events::Channel;
 use domu_sdk::executor::{self, WaitList};
 use domu_sdk::time::{self, Instant};
-use domu_sdk::console;
 
 static NEWS: AtomicBool = AtomicBool::new(false);
 static WAITING: WaitList = WaitList::new();

@@ -77,7 +77,10 @@ impl<'a, H: Hypervisor> Session<'a, H> {
                 let (major, minor) = info.version;
                 let (total, free) = (info.total_pages >> 8, info.free_pages >> 8);
                 let version = format!("{major}.{minor}{}", info.extra_version);
-                format!("xen-lite Dom0 on Xen {version}: {} CPU(s), {total} MiB memory, {free} MiB free", info.cpus)
+                format!(
+                    "xen-lite Dom0 on Xen {version}: {} CPU(s), {total} MiB memory, {free} MiB free",
+                    info.cpus
+                )
             }
             Err(error) => format!("xen-lite Dom0; the hypervisor tells nothing about itself: {error:?}"),
         };
@@ -86,7 +89,9 @@ impl<'a, H: Hypervisor> Session<'a, H> {
             self.say(&format!("warning: {warning}"));
         }
         match self.control.files.guests() {
-            names if names.is_empty() => self.say("There are no guests: give Dom0 a cpio archive with kernels and .cfg files."),
+            names if names.is_empty() => {
+                self.say("There are no guests: give Dom0 a cpio archive with kernels and .cfg files.")
+            }
             names => self.say(&format!("Guests to start with create: {}", names.join(", "))),
         }
     }

@@ -11,9 +11,9 @@ use crate::shell::command::{self, Command};
 
 /// Seconds that guests get to power off before they are destroyed.
 const GRACE: u64 = 10;
-/// Seconds until all frames of destroyed domains must be free.
+/// Seconds in which the amount of free memory must come to rest.
 const SETTLE: u64 = 10;
-/// Seconds until a guest of `churn` must exist no more.
+/// What a command that was cancelled reports.
 const CANCELLED: &str = "stopped by Ctrl-C";
 
 type Outcome = Result<(), String>;
@@ -181,13 +181,21 @@ impl<H: Hypervisor> Session<'_, H> {
     fn last_output(&self, name: &str) -> String {
         let Ok(console) = self.control.console(name) else { return String::new() };
         let text = printable(&console.since(console.end().saturating_sub(300)));
-        if text.is_empty() { "; it printed nothing".to_string() } else { format!("; its last output: {text:?}") }
+        if text.is_empty() {
+            "; it printed nothing".to_string()
+        } else {
+            format!("; its last output: {text:?}")
+        }
     }
 
     fn expect_gone(&mut self, name: &str, seconds: u64) -> Outcome {
+        // A name that never existed is a mistake of the script's.
+        self.control.console(name)?;
         match self.pump(seconds, |session| session.control.find(name).is_err()) {
             Waited::Done => Ok(()),
-            Waited::TimedOut => Err(format!("{name} still exists after {seconds} s{}", self.last_output(name))),
+            Waited::TimedOut => {
+                Err(format!("{name} still exists after {seconds} s{}", self.last_output(name)))
+            }
             Waited::Cancelled => Err(CANCELLED.to_string()),
         }
     }
@@ -202,7 +210,7 @@ impl<H: Hypervisor> Session<'_, H> {
 
     /// Creates and destroys a guest again and again; all frames must come back.
     fn churn(&mut self, guest: &str, count: u32) -> Outcome {
-        let before = self.control.free_pages()?;
+        let before = self.settled_free()?;
         for round in 1..=count {
             let created = self.control.create(guest, false).map_err(|e| format!("round {round}: {e}"))?;
             self.round();
@@ -212,23 +220,39 @@ impl<H: Hypervisor> Session<'_, H> {
                 self.say(&format!("churn: {round} of {count}"));
             }
         }
-        let mut after = before;
-        let waited = self.pump(SETTLE, |session| {
-            after = session.control.free_pages().unwrap_or(0);
-            after >= before
-        });
-        match waited {
-            Waited::Done => self.tell(&format!("churn: {count} times, free frames {before} before and {after} after")),
-            Waited::TimedOut => Err(format!("{} frames are missing: {before} before, {after} after", before - after)),
-            Waited::Cancelled => Err(CANCELLED.to_string()),
+        let after = self.settled_free()?;
+        let text = format!("{count} times, free frames {before} before and {after} after");
+        if after == before {
+            self.tell(&format!("churn: {text}"))
+        } else {
+            Err(format!("frames are missing: {text}"))
         }
+    }
+
+    /// Free frames once the hypervisor is done with releasing what dead domains had: unchanged for a second.
+    fn settled_free(&mut self) -> Result<u64, String> {
+        let mut free = self.control.free_pages()?;
+        for _ in 0..SETTLE {
+            if self.pump(1, |_| false) == Waited::Cancelled {
+                return Err(CANCELLED.to_string());
+            }
+            let now = self.control.free_pages()?;
+            if now == free {
+                return Ok(free);
+            }
+            free = now;
+        }
+        Err(format!("free memory does not come to rest within {SETTLE} s: {free} frames"))
     }
 
     fn power_off(&mut self) -> Outcome {
         let running: alloc::vec::Vec<DomId> =
             self.control.domains().filter(|d| d.ended.is_none()).map(|d| d.dom).collect();
         if !running.is_empty() {
-            self.say(&format!("asking {} guest(s) to power off; Ctrl-C does not wait for them", running.len()));
+            self.say(&format!(
+                "asking {} guest(s) to power off; Ctrl-C does not wait for them",
+                running.len()
+            ));
         }
         for dom in &running {
             self.control.request_shutdown(*dom)?;

@@ -30,7 +30,9 @@ impl Options {
         for word in options_of(line) {
             match word.split_once('=') {
                 Some(("autostart", names)) => {
-                    options.autostart.extend(names.split([',', ' ']).filter(|n| !n.is_empty()).map(String::from));
+                    options
+                        .autostart
+                        .extend(names.split([',', ' ']).filter(|n| !n.is_empty()).map(String::from));
                 }
                 Some(("script", text)) => match text.strip_prefix('@') {
                     None => options.script = Some(text.to_string()),

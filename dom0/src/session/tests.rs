@@ -31,7 +31,10 @@ fn run(fake: &Fake, archive: &[u8], script: &str) -> String {
 fn images() -> Vec<u8> {
     let kernel = fake::kernel(b"the kernel's text");
     fake::archive(&[
-        ("guests/hello.cfg", b"kernel = 'hello.elf'\nmemory = 8\nextra = 'a=1'\nramdisk='rd'\non_crash='preserve'"),
+        (
+            "guests/hello.cfg",
+            b"kernel = 'hello.elf'\nmemory = 8\nextra = 'a=1'\nramdisk='rd'\non_crash='preserve'",
+        ),
         ("guests/hello.elf", &kernel),
         ("guests/rd", b"initial ram disk"),
         ("guests/cut.cfg", b"kernel = 'cut.elf'"),
@@ -93,8 +96,17 @@ fn a_guest_is_built_as_its_kernel_expects() {
 #[test]
 fn whatever_fails_nothing_is_left() {
     let calls = [
-        "max_vcpus", "max_mem", "set_memory_map", "alloc_unbound", "populate", "map_foreign", "hypercall_init", "pin_l4",
-        "set_vcpu_context", "bind", "unpause",
+        "max_vcpus",
+        "max_mem",
+        "set_memory_map",
+        "alloc_unbound",
+        "populate",
+        "map_foreign",
+        "hypercall_init",
+        "pin_l4",
+        "set_vcpu_context",
+        "bind",
+        "unpause",
     ];
     for call in calls {
         let fake = Fake::new(FREE);
@@ -112,10 +124,17 @@ fn whatever_fails_nothing_is_left() {
 
 #[test]
 fn scripts_end_with_a_verdict() {
-    let good = run(&Fake::new(FREE), &images(), "create hello; list; store /local/domain/1/name; destroy hello; poweroff");
+    let good = run(
+        &Fake::new(FREE),
+        &images(),
+        "create hello; list; store /local/domain/1/name; destroy hello; poweroff",
+    );
     assert!(good.contains("hello started as domain 1") && good.contains("SCRIPT ok"), "{good}");
     let bad = run(&Fake::new(FREE), &images(), "create hello; wait hello 'never' 3; list");
-    assert!(bad.contains("SCRIPT failed: 2, wait hello 'never' 3: hello did not print \"never\" within 3 s"), "{bad}");
+    assert!(
+        bad.contains("SCRIPT failed: 2, wait hello 'never' 3: hello did not print \"never\" within 3 s"),
+        "{bad}"
+    );
     let churn = run(&Fake::new(FREE), &images(), "churn hello 20; poweroff");
     assert!(churn.contains("churn: 20 times, free frames 100000 before and 100000 after"), "{churn}");
 }
@@ -128,15 +147,20 @@ fn damaged_images_give_one_line() {
     let printed = run(&fake, &images(), script);
     assert!(printed.contains("SCRIPT ok"), "{printed}");
     assert_eq!(fake.0.borrow().free, FREE);
-    let short = run(&Fake::new(1000), &images(), "expect-error 'not enough free memory' create hello; poweroff");
+    let short =
+        run(&Fake::new(1000), &images(), "expect-error 'not enough free memory' create hello; poweroff");
     assert!(short.contains("SCRIPT ok"), "{short}");
 }
 
 #[test]
 fn a_person_types() {
-    let printed = run(&Fake::new(FREE), &images(), "\nlis\t\rcrate hello\rcreate hel\t\rconsole hello\r\x1dpoweroff\r");
+    let printed =
+        run(&Fake::new(FREE), &images(), "\nlis\t\rcrate hello\rcreate hel\t\rconsole hello\r\x1dpoweroff\r");
     assert!(printed.contains("did you mean create?"), "{printed}");
-    assert!(printed.contains("attached to hello; Ctrl-] leaves") && printed.contains("left hello"), "{printed}");
+    assert!(
+        printed.contains("attached to hello; Ctrl-] leaves") && printed.contains("left hello"),
+        "{printed}"
+    );
 }
 
 #[test]

@@ -212,7 +212,9 @@ fn create(arguments: &Arguments<'_>) -> Result<Command, String> {
                 let number = words.next().ok_or_else(|| arguments.usage())?;
                 count = arguments.number(number)?.clamp(1, 1000) as u32;
             }
-            option if option.starts_with('-') => return Err(format!("unknown option {option}; {}", arguments.usage())),
+            option if option.starts_with('-') => {
+                return Err(format!("unknown option {option}; {}", arguments.usage()));
+            }
             _ if guest.is_none() => guest = Some(word.clone()),
             _ => return Err(arguments.usage()),
         }
@@ -276,7 +278,9 @@ pub fn help(topic: Option<&str>) -> Result<String, String> {
     match topic {
         Some(name) => ENTRIES.iter().find(|e| e.name == name).map(row).ok_or_else(|| unknown(name)),
         None => {
-            let part = |scripts| ENTRIES.iter().filter(move |e| e.for_scripts == scripts).map(row).collect::<String>();
+            let part = |scripts| {
+                ENTRIES.iter().filter(move |e| e.for_scripts == scripts).map(row).collect::<String>()
+            };
             Ok(format!(
                 "{}for scripts:\n{}DOMAIN is a name or a number. Tab completes, arrow up recalls.\n",
                 part(false),
@@ -307,7 +311,10 @@ mod tests {
     #[test]
     fn lines_and_words() {
         assert_eq!(split_lines("a; b 'x;y' ;# note; c\n d #e"), ["a", "b 'x;y'", "d #e"]);
-        assert_eq!(words("wait hello 'a b' \"\""), Ok(["wait", "hello", "a b", ""].map(String::from).to_vec()));
+        assert_eq!(
+            words("wait hello 'a b' \"\""),
+            Ok(["wait", "hello", "a b", ""].map(String::from).to_vec())
+        );
         assert_eq!(words("send x 'abc"), Err("a closing ' is missing".to_string()));
     }
 
@@ -315,7 +322,8 @@ mod tests {
     fn commands() {
         assert_eq!(parse("  "), Ok(None));
         assert_eq!(parse("ls"), Ok(Some(Command::List)));
-        let create = |guest: &str, attach, count| Ok(Some(Command::Create { guest: guest.into(), attach, count }));
+        let create =
+            |guest: &str, attach, count| Ok(Some(Command::Create { guest: guest.into(), attach, count }));
         assert_eq!(parse("create -c hello"), create("hello", true, 1));
         assert_eq!(parse("create hello --count 200"), create("hello", false, 200));
         let wait = Command::Wait { domain: "h".into(), text: "x y".into(), seconds: 5 };

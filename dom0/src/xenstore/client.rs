@@ -34,7 +34,11 @@ pub struct Watch {
 impl Watch {
     /// Whether the change is one this watch is about.
     pub fn concerns(&self, change: &Change) -> bool {
-        if change.below_removed { change.path == self.path } else { path::is_at_or_below(&change.path, &self.path) }
+        if change.below_removed {
+            change.path == self.path
+        } else {
+            path::is_at_or_below(&change.path, &self.path)
+        }
     }
 
     /// The event's path as this watch's client expects it.
@@ -105,7 +109,8 @@ impl Client {
 
     /// Queues the events of a change for all watches that are about it.
     pub fn notify(&mut self, change: &Change) {
-        let concerned: Vec<usize> = (0..self.watches.len()).filter(|&i| self.watches[i].concerns(change)).collect();
+        let concerned: Vec<usize> =
+            (0..self.watches.len()).filter(|&i| self.watches[i].concerns(change)).collect();
         for i in concerned {
             self.fire(i, &change.path);
         }

@@ -126,7 +126,11 @@ impl Server {
         self.tree.get(path).map(|node| node.value.as_slice())
     }
 
-    fn as_dom0<T>(&mut self, path: &str, f: impl FnOnce(&mut View<'_>, &str) -> Result<T, Error>) -> Result<T, Error> {
+    fn as_dom0<T>(
+        &mut self,
+        path: &str,
+        f: impl FnOnce(&mut View<'_>, &str) -> Result<T, Error>,
+    ) -> Result<T, Error> {
         let path = path::canonical(DomId::ZERO, path)?;
         let (out, changes) = self.at_once(Subject::new(DomId::ZERO), |view| f(view, &path))?;
         self.tell(&changes);

@@ -174,7 +174,7 @@ fn quotas_of_a_hostile_client() {
     assert_eq!(last, "!ENOSPC");
     assert_eq!(ask(&mut s, D1, Kind::Write, &[b"big\0".as_slice(), &[1; 2049]].concat()), "!ENOSPC");
     assert_eq!(ask(&mut s, D1, Kind::ResetWatches, b"\0"), "OK");
-    assert_eq!(ask(&mut s, D1, Kind::TransactionStart, b"\0").parse::<u32>().is_ok(), true);
+    assert!(ask(&mut s, D1, Kind::TransactionStart, b"\0").parse::<u32>().is_ok());
 }
 
 #[test]
@@ -240,7 +240,8 @@ fn the_ring_carries_messages_across_the_wrap() {
     put(&page, &mut prod, &request[7..]);
     assert!(ring.serve(&page, D1, &mut s).notify);
     assert_eq!(s.read("/local/domain/1/key"), Some(&b"value"[..]));
-    let reply: Vec<u8> = (0..19).map(|i| page.byte(1024 + (u32::MAX - 5).wrapping_add(i) as usize % 1024)).collect();
+    let reply: Vec<u8> =
+        (0..19).map(|i| page.byte(1024 + (u32::MAX - 5).wrapping_add(i) as usize % 1024)).collect();
     assert_eq!(reply, Message::new(Kind::Write, 5, 0, b"OK\0".to_vec()).to_bytes());
     assert_eq!(page.load(2060), (u32::MAX - 5).wrapping_add(19));
 }
@@ -369,7 +370,8 @@ enum Step {
 }
 
 fn any_op() -> impl Strategy<Value = Op> {
-    let path = prop::sample::select(["/a", "/b", "/a/x", "/a/y", "/a/x/p", "/b/x"].map(String::from).to_vec());
+    let path =
+        prop::sample::select(["/a", "/b", "/a/x", "/a/y", "/a/x/p", "/b/x"].map(String::from).to_vec());
     prop_oneof![
         3 => (path.clone(), b'0'..=b'9').prop_map(|(p, v)| Op::Write(p, v)),
         1 => path.clone().prop_map(Op::Mkdir),
@@ -396,6 +398,8 @@ fn dump(s: &Server) -> Model {
 type Open = (u32, Vec<(Op, String)>, usize);
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
     /// Replies outside transactions equal the model's. A committed transaction equals running its requests at the moment
     /// of the commit, with the replies it got. EAGAIN happens only if something else was committed meanwhile.
     #[test]

@@ -142,7 +142,9 @@ impl Tree {
         let mut owned: BTreeMap<DomId, usize> = BTreeMap::new();
         for (path, node) in &self.nodes {
             *owned.entry(node.perms.owner).or_default() += 1;
-            if let Some(missing) = node.children.iter().find(|c| !self.nodes.contains_key(&path::child(path, c))) {
+            if let Some(missing) =
+                node.children.iter().find(|c| !self.nodes.contains_key(&path::child(path, c)))
+            {
                 return Err(alloc::format!("{path} lists {missing}, which does not exist"));
             }
             if let Some(parent) = path::parent(path) {
@@ -354,7 +356,11 @@ mod tests {
 
     const LIMITS: Limits = Limits { nodes: 4, value: 16, perms: 2 };
 
-    fn run<T>(tree: &mut Tree, dom: u16, f: impl FnOnce(&mut View<'_>) -> Result<T, Error>) -> Result<T, Error> {
+    fn run<T>(
+        tree: &mut Tree,
+        dom: u16,
+        f: impl FnOnce(&mut View<'_>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
         let mut overlay = Overlay::default();
         let mut view = View { tree, overlay: &mut overlay, who: Subject::new(DomId(dom)), limits: LIMITS };
         let out = f(&mut view);

@@ -134,7 +134,6 @@ impl Message {
 
 /// Why a request failed; the wire carries the name (`xsd_errors`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(clippy::upper_case_acronyms, reason = "the names on the wire")]
 pub enum Error {
     /// The request is malformed.
     EINVAL,
