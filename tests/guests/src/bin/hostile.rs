@@ -5,6 +5,8 @@
 #![no_std]
 #![no_main]
 
+extern crate alloc;
+
 use core::arch::asm;
 use domu_sdk::{
     abi::{
@@ -181,12 +183,12 @@ fn map_hole() {
 
 fn map_foreign() {
     let address = DIRECT_BASE + 4096;
-    // What is beyond the machine's memory may be a device, which the first domain may map.
-    let last = domu_sdk::hypercall::memory::maximum_ram_page().map_or(0x200, |frame| frame.0);
+    // The last one is a little below the end: what is beyond may be a device, which the first domain may map.
+    let last = domu_sdk::hypercall::memory::maximum_ram_page().map_or(0x200, |frame| frame.0 - 16);
     for mfn in [0x100, 0x1000, last] {
         if memory::domain_frame(domu_sdk::Mfn(mfn)).is_none() {
             let answer = call(hypercall::UPDATE_VA_MAPPING, [address, mfn << 12 | pte::READ_WRITE, 0, 0, 0]);
-            refused("mapping a frame of somebody else", answer);
+            refused(&alloc::format!("mapping machine frame {mfn:#x} of somebody else"), answer);
         }
     }
 }
