@@ -5,7 +5,7 @@
 //! | `vmlinuz`, `grub-x86_64-xen.bin`, `gnumach` | kernels of others |
 //! | `debian-initramfs.gz` | userland for Debian's kernel: a static busybox that greets, echoes lines, powers off |
 //! | `debian.cpio`, `grub.cpio`, `broken.cpio` | initrds for Dom0 with these guests |
-//! | `tests.cpio` | the guests of `tests/guests` |
+//! | `tests.cpio`, `hostile.cpio` | the guests of `tests/guests`; the hostile one, its neighbour and a script |
 //! | `broken/NAME` | kernels that must be refused |
 //! | `multiboot1.iso`, `multiboot2.iso` | CDs that start xen-lite with GRUB |
 
@@ -17,6 +17,7 @@ use crate::provide::packages::find_program;
 use crate::provide::upstream::{Upstream, unpack_gzip};
 use crate::say;
 use anyhow::{Context, Result, ensure};
+use runner::cases::hostile::{ATTEMPTS, NEIGHBOUR, SCRIPT_FILE, script};
 use std::path::Path;
 
 /// First process of the Linux guest. It greets with a line that only a running userland can compute.
@@ -105,6 +106,27 @@ pub fn own(paths: &Paths, names: &[String]) -> Result<()> {
         .map(|(name, kernel)| (name.as_str(), &kernel[..], config(name, 48, "")))
         .collect();
     write(&paths.image.join("tests.cpio"), &guests(&list)?)
+}
+
+/// Prepares an initrd with the hostile guest under the name of each attempt, its neighbour, and the script.
+///
+/// # Errors
+/// If a guest was not built.
+pub fn hostile(paths: &Paths) -> Result<()> {
+    let guest = read(&paths.image.join("guests/hostile"))?;
+    let neighbour = read(&paths.image.join("guests").join(NEIGHBOUR))?;
+    let mut archive = Archive::default();
+    archive.folder("guests")?;
+    archive.file("guests/hostile", 0o755, &guest)?;
+    for (name, _) in ATTEMPTS {
+        let text =
+            format!("name = \"{name}\"\nkernel = \"guests/hostile\"\nmemory = 16\nextra = \"do={name}\"\n");
+        archive.file(&format!("guests/{name}.cfg"), 0o644, text.as_bytes())?;
+    }
+    archive.file(&format!("guests/{NEIGHBOUR}"), 0o755, &neighbour)?;
+    archive.file(&format!("guests/{NEIGHBOUR}.cfg"), 0o644, config(NEIGHBOUR, 16, "").as_bytes())?;
+    archive.file(SCRIPT_FILE, 0o644, script().as_bytes())?;
+    write(&paths.image.join("hostile.cpio"), &archive.finish()?)
 }
 
 /// Prepares kernels that must be refused, each with the reason in its name.

@@ -74,6 +74,7 @@ fn prepare(paths: &Paths, cases: &[Case], options: &Options) -> Result<()> {
         let names = build::guests(paths)?;
         build::initrd(paths, &[])?;
         fixtures::own(paths, &names)?;
+        fixtures::hostile(paths)?;
         fixtures::broken(paths, &software)?;
     }
     if runs.iter().any(|(_, hypervisor)| *hypervisor == Hypervisor::XenLite) {

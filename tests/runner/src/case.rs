@@ -96,6 +96,8 @@ pub struct Case {
     pub steps: Vec<Step>,
     /// Texts that must not appear, beyond those of every test.
     pub forbidden: Vec<String>,
+    /// Texts that are fine here, though they are a failure in every other test.
+    pub allowed: Vec<String>,
     /// How it ends.
     pub end: End,
     /// Limit of the whole run in seconds.
@@ -121,6 +123,7 @@ impl Case {
             cpus: 1,
             steps: Vec::new(),
             forbidden: Vec::new(),
+            allowed: Vec::new(),
             end: End::PowerOff,
             limit: 120,
         }
@@ -212,6 +215,13 @@ impl Case {
     #[must_use]
     pub fn forbid(mut self, text: &str) -> Self {
         self.forbidden.push(text.into());
+        self
+    }
+
+    /// `text` may come, though it is a failure in every other test.
+    #[must_use]
+    pub fn allow(mut self, text: &str) -> Self {
+        self.allowed.push(text.into());
         self
     }
 

@@ -52,7 +52,7 @@ fn console() -> Case {
 
 /// The self-checking guest as a DomU, where it has a console ring and a xenstore.
 fn self_checking() -> Case {
-    let script = "create selftest; wait selftest 'RESULT: ' 90; wait selftest 'RESULT: pass' 1; expect-gone selftest 30; poweroff";
+    let script = "create selftest; wait selftest 'RESULT: ' 90; log selftest; wait selftest 'RESULT: pass' 1; expect-gone selftest 30; poweroff";
     Case::new("selftest-domu", "dom0")
         .options("dom0_mem=128M")
         .initrd("tests.cpio")

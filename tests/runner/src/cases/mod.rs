@@ -5,6 +5,7 @@
 //! | [`boot`] | loaders, first modules, refusals of xen-lite itself |
 //! | [`control`] | Dom0's shell: create, list, destroy, refusals |
 //! | [`foreign`] | software of others as guests: Debian's Linux, GRUB |
+//! | [`hostile`] | guests that do what they must not |
 //!
 //! A test of the ABI is a guest of `tests/guests` that checks itself and prints a line that starts with `TEST`; such a
 //! guest is one row in [`boot::SELF_CHECKING`].
@@ -12,6 +13,7 @@
 pub mod boot;
 pub mod control;
 pub mod foreign;
+pub mod hostile;
 
 use crate::case::Case;
 
@@ -30,6 +32,7 @@ pub const REFUSED: &[(&str, &str)] = &[
 /// All cases. The slow ones come first, so that no long run starts when the others are done.
 pub fn all() -> Vec<Case> {
     let mut cases = foreign::cases();
+    cases.extend(hostile::cases());
     cases.extend(control::cases());
     cases.extend(boot::cases());
     cases
