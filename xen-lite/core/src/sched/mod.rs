@@ -211,6 +211,16 @@ pub struct Decision {
     pub deadline: u64,
 }
 
+/// What becomes of the vCPU that ran.
+enum Back {
+    /// It runs on.
+    Stays,
+    /// It does not; it is queued if it is runnable.
+    Leaves,
+    /// It is runnable, but not on this CPU any more.
+    Evicted,
+}
+
 /// All run queues.
 #[derive(Debug)]
 pub struct Scheduler {
@@ -304,6 +314,7 @@ impl Scheduler {
     /// Makes sure that a vCPU that became runnable runs soon. Does nothing when it is not runnable, queued, or running.
     pub fn wake<P: Platform>(&self, hv: &Hypervisor<P>, vcpu: &Arc<Vcpu>) -> Effects {
         if !is_runnable(vcpu) {
+            self.settle_state(hv, vcpu);
             return Effects::NONE;
         }
         self.rehome(vcpu);
@@ -314,18 +325,28 @@ impl Scheduler {
         }
         let now = hv.platform.now();
         sched.runstate.lock().enter(State::Runnable, now);
+        self.charge_current(&mut queue, now);
         sched.virtual_time.fetch_max(queue.floor, Ordering::Relaxed);
-        let ran = now.saturating_sub(queue.charged);
-        queue.charged = queue.charged.max(now);
-        let preempts = match &queue.current {
-            None => true,
-            Some(current) => {
-                self.policy.charge(current, ran);
-                self.policy.preempts(vcpu, current)
-            }
-        };
+        let preempts = queue.current.as_ref().is_none_or(|current| self.policy.preempts(vcpu, current));
         self.enqueue(&mut queue, vcpu.clone());
         if preempts { reschedule(hv, cpu) } else { self.bound_slice(hv, cpu, &queue) }
+    }
+
+    /// Charges the vCPU that runs up to now. Who wakes is at most a slice ahead of it.
+    fn charge_current(&self, queue: &mut Queue, now: u64) {
+        let Some(current) = &queue.current else { return };
+        self.policy.charge(current, now.saturating_sub(queue.charged));
+        queue.charged = queue.charged.max(now);
+        let lag = current.sched.virtual_time.load(Ordering::Relaxed).saturating_sub(self.policy.slice());
+        queue.floor = queue.floor.max(lag);
+    }
+
+    /// A vCPU that does not wait any more, and is held back otherwise, is offline.
+    fn settle_state<P: Platform>(&self, hv: &Hypervisor<P>, vcpu: &Vcpu) {
+        let mut account = vcpu.sched.runstate.lock();
+        if account.state == State::Blocked && resting(vcpu) == State::Offline {
+            account.enter(State::Offline, hv.platform.now());
+        }
     }
 
     /// A vCPU waits now: one that runs alone, without end of slice, must get one.
@@ -448,15 +469,19 @@ impl Scheduler {
     /// Chooses what the calling CPU runs next. The image calls it on [`Todo::RESCHEDULE`], when kicked, and when idle ends, and
     /// then switches.
     pub fn schedule<P: Platform>(&self, hv: &Hypervisor<P>, cpu: CpuId, now: u64) -> Decision {
-        let mut queue = self.queues[cpu.index()].lock();
-        let queue = &mut *queue;
+        let mut guard = self.queues[cpu.index()].lock();
+        let queue = &mut *guard;
+        let mut evicted = None;
         if let Some(previous) = queue.current.take() {
-            let stays = self.put_back(queue, &previous, cpu, now);
-            if stays {
-                end_poll(&previous);
-                queue.current = Some(previous.clone());
-                self.set_slice(queue, cpu, now);
-                return Decision { next: Some(previous), deadline: self.timers.program(hv, cpu) };
+            match self.put_back(queue, &previous, cpu, now) {
+                Back::Stays => {
+                    end_poll(&previous);
+                    queue.current = Some(previous.clone());
+                    self.set_slice(queue, cpu, now);
+                    return Decision { next: Some(previous), deadline: self.timers.program(hv, cpu) };
+                }
+                Back::Leaves => {}
+                Back::Evicted => evicted = Some(previous),
             }
         }
         let next = queue.waiting.pop_front().or_else(|| self.steal(cpu));
@@ -474,11 +499,16 @@ impl Scheduler {
         queue.charged = now;
         queue.current = next.clone();
         self.set_slice(queue, cpu, now);
+        drop(guard);
+        if let Some(vcpu) = evicted {
+            let effects = self.wake(hv, &vcpu);
+            hv.platform.kick(&effects);
+        }
         Decision { next, deadline: self.timers.program(hv, cpu) }
     }
 
-    /// Accounts for the vCPU that ran, and queues it if it can go on; `true` when it simply goes on.
-    fn put_back(&self, queue: &mut Queue, previous: &Arc<Vcpu>, cpu: CpuId, now: u64) -> bool {
+    /// Accounts for the vCPU that ran, and queues it if it can go on here.
+    fn put_back(&self, queue: &mut Queue, previous: &Arc<Vcpu>, cpu: CpuId, now: u64) -> Back {
         let sched = &previous.sched;
         self.policy.charge(previous, now.saturating_sub(queue.charged));
         queue.charged = queue.charged.max(now);
@@ -486,23 +516,25 @@ impl Scheduler {
         if !is_runnable(previous) {
             sched.running_on.store(NOWHERE, Ordering::SeqCst);
             sched.runstate.lock().enter(resting(previous), now);
-            return false;
+            return Back::Leaves;
         }
-        let allowed = self.usable(sched.allowed()) & 1 << cpu.raw() != 0;
-        let Some(first) = queue.waiting.front() else { return allowed };
+        if self.usable(sched.allowed()) & 1 << cpu.raw() == 0 {
+            sched.running_on.store(NOWHERE, Ordering::SeqCst);
+            sched.runstate.lock().enter(State::Runnable, now);
+            return Back::Evicted;
+        }
+        let Some(first) = queue.waiting.front() else { return Back::Stays };
+        let ran = now.saturating_sub(queue.started);
         if yielded {
             let theirs = first.sched.virtual_time.load(Ordering::Relaxed);
             sched.virtual_time.fetch_max(theirs, Ordering::Relaxed);
-        } else if allowed {
-            let ran = now.saturating_sub(queue.started);
-            if ran < RATE_LIMIT || (ran < self.policy.slice() && !self.policy.preempts(first, previous)) {
-                return true;
-            }
+        } else if ran < RATE_LIMIT || (ran < self.policy.slice() && !self.policy.preempts(first, previous)) {
+            return Back::Stays;
         }
         sched.running_on.store(NOWHERE, Ordering::SeqCst);
         sched.runstate.lock().enter(State::Runnable, now);
         self.enqueue(queue, previous.clone());
-        false
+        Back::Leaves
     }
 
     /// Settles when the slice of `current` ends: never while nobody waits.

@@ -194,10 +194,12 @@ impl Timers {
         let time = &vcpu.time;
         if !time.armed.load(Ordering::Relaxed) || time.home.load(Ordering::Relaxed) != cpu.raw() {
             self.enlist(vcpu, cpu);
+            self.program(hv, cpu);
+            return;
         }
-        let timers = self.of(cpu);
-        if deadline < timers.earliest.load(Ordering::Relaxed) {
-            timers.earliest.store(deadline, Ordering::Relaxed);
+        let earliest = &self.of(cpu).earliest;
+        if deadline < earliest.load(Ordering::Relaxed) {
+            earliest.store(deadline, Ordering::Relaxed);
             self.program(hv, cpu);
         }
     }
