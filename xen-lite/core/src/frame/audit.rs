@@ -128,7 +128,7 @@ impl<P: Platform> Audit<'_, P> {
         while let Some(domain) = next.and_then(|id| self.hv.domains.next_from(id)) {
             for vcpu in domain.vcpus() {
                 let Some(state) = vcpu.state.try_lock() else { continue };
-                let gdt = state.gdt.iter().map(|mfn| (*mfn, Kind::SegDesc));
+                let gdt = state.gdt.iter().chain(&state.ldt).map(|mfn| (*mfn, Kind::SegDesc));
                 let roots = [state.kernel_root, state.user_root].map(|mfn| (mfn, Kind::L4));
                 for (mfn, used) in gdt.chain(roots).filter(|at| at.0 != Mfn::INVALID) {
                     self.count(mfn).typed += 1;

@@ -26,6 +26,10 @@ pub use store::emulate_pt_write;
 pub use teardown::relinquish;
 
 #[cfg(test)]
+mod advisories;
+#[cfg(test)]
 mod model;
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod threads;

@@ -120,6 +120,7 @@ pub fn update_table<P: Platform>(
     let old = hv.platform.load(table, index);
     let adjusted = pte::adjust_table(new);
     if pte::is_harmless_change(old, adjusted)
+        && adjusted & pte::NOT_IN_TABLES == 0
         && hv.platform.compare_exchange(table, index, old, how.entry(old, adjusted)).is_ok()
     {
         return Ok(Ok(()));
