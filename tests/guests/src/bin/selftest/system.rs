@@ -65,10 +65,11 @@ pub async fn multicall() -> Check {
     OK
 }
 
-/// Waiting for ports with a limit.
+/// Waiting for ports with a limit. Events are masked: the delivery of any other event ends the wait, too.
 pub fn poll() -> Check {
     let channel = step("ipi", Channel::bind_ipi())?;
     channel.mask();
+    let _masked = domu_sdk::sync::EventsMasked::new();
     let before = Instant::now();
     let deadline = before.nanoseconds() + 20_000_000;
     step("poll", sched::poll(&[channel.port().0], deadline))?;
