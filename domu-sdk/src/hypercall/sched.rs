@@ -20,8 +20,8 @@ pub fn block() {
     let _ = op(SCHED_OP, SCHEDOP_BLOCK, 0);
 }
 
-/// Sleeps until one of the ports is pending or the system time `timeout` (ns, 0 = never) has come; also returns when any event
-/// is delivered to this vCPU.
+/// Sleeps until one of the ports is pending or the system time `timeout` (ns, 0 = never) has come; also returns when any
+/// other event becomes pending for this vCPU.
 pub fn poll(ports: &[u32], timeout: u64) -> Result {
     let argument = SchedPoll {
         ports: abi::GuestPtr::new(input(ports)),
