@@ -141,6 +141,13 @@ fn measure() {
     write(register::TIMER, u32::from(vector::TIMER));
 }
 
+/// Physical pages of the interrupt controllers' registers: the hypervisor's alone.
+pub fn pages(machine: &crate::acpi::Machine) -> impl Iterator<Item = u64> + '_ {
+    // SAFETY: S-04: CPUID says that there is an APIC.
+    let local = unsafe { msr::read(msr::APIC_BASE) } & 0x000f_ffff_ffff_f000;
+    core::iter::once(local).chain(machine.io_apics.iter().map(|&(address, _)| address & !0xfff))
+}
+
 /// Local APIC number of the calling CPU.
 pub fn id() -> u32 {
     let id = read(register::ID);

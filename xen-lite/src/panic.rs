@@ -92,7 +92,7 @@ fn trace(stack: u64) {
     let (start, end) = symbols::text();
     let stack = stack & !7;
     // Stacks are 16 KiB at least on such a boundary of their size, or a page of an exception stack: stay in the page run.
-    let words = STACK_WORDS.min(((stack | 0x3fff) + 1 - stack) / 8);
+    let words = STACK_WORDS.min(((stack | 0x1fff) + 1 - stack) / 8);
     say!("call trace:");
     let mut lines = 0;
     for index in 0..words {

@@ -2,8 +2,11 @@
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
+use abi::sched::{SHUTDOWN_CRASH, SHUTDOWN_WATCHDOG};
+use xen_lite_core::addr::DomId;
 use xen_lite_core::platform::Power;
 
+use crate::hypervisor::try_hv;
 use crate::{acpi, port};
 
 /// Do not reset after a panic.
@@ -14,15 +17,25 @@ pub static QEMU_EXIT: AtomicBool = AtomicBool::new(false);
 /// Port of QEMU's isa-debug-exit; the status is twice the value plus one.
 const DEBUG_EXIT: u16 = 0xf4;
 
-/// Stops the machine.
+/// Stops the machine, as the core asks when the first domain ends.
 pub fn stop(how: Power) -> ! {
     x86_64::instructions::interrupts::disable();
+    if how != Power::Off && first_domain_crashed() {
+        crash();
+    }
     match how {
         Power::Off => acpi::power_off(),
         Power::Reboot => reset(),
         Power::Halt => {}
     }
     halt()
+}
+
+fn first_domain_crashed() -> bool {
+    let reason = try_hv()
+        .and_then(|hv| hv.domains.get(DomId::DOM0))
+        .map(|domain| domain.shutdown_reason.load(Ordering::Relaxed));
+    matches!(reason, Some(SHUTDOWN_CRASH | SHUTDOWN_WATCHDOG))
 }
 
 /// The end after a panic or the first domain's crash.

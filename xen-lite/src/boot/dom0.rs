@@ -4,6 +4,7 @@ use alloc::borrow::Cow;
 use alloc::string::String;
 use core::sync::atomic::Ordering;
 
+use kernel_image::layout::Layout;
 use xen_lite_core::addr::Mfn;
 use xen_lite_core::build::{self, Request};
 use xen_lite_core::cmdline::CommandLine;
@@ -58,7 +59,7 @@ pub fn start(boot: &BootInfo, line: &CommandLine, since: u64) {
     for warning in &built.warnings {
         log::warn!("first domain: {warning}");
     }
-    log_layout(&built.layout, request.frames, request.vcpus);
+    log_layout(&built.layout, &request);
     platform::kick(built.effects.kick);
     drop(elf);
     boot.modules.iter().for_each(give_back);
@@ -68,7 +69,7 @@ pub fn start(boot: &BootInfo, line: &CommandLine, since: u64) {
         "Starting the first domain after {} ms ({ticks} ticks of the TSC)",
         ticks / u64::from(time::khz())
     );
-    built.domain.paused_by_controller.store(false, Ordering::Release);
+    built.domain.paused_by_controller.store(0, Ordering::Release);
     let started = hv().sched.unpause_domain(hv(), &built.domain);
     platform::kick(started.kick);
 }
@@ -82,9 +83,25 @@ fn join(first: &str, second: &str) -> String {
     text
 }
 
-fn log_layout(layout: &kernel_image::layout::Layout, frames: u64, vcpus: u32) {
-    log::info!("Dom0: {} MiB, {vcpus} vCPU(s)", (frames * PAGE) >> 20);
-    let _ = layout;
+fn log_layout(layout: &Layout, request: &Request<'_>) {
+    let (frames, vcpus) = (request.frames, request.vcpus);
+    log::info!("Dom0 has {} MiB ({frames:#x} frames), {vcpus} vCPU(s)", (frames * PAGE) >> 20);
+    log::info!("Dom0 layout: {:#x}-{:#x}", layout.virt_base, layout.v_end);
+    let parts = [
+        ("kernel", Some(layout.kernel)),
+        ("initrd", layout.initrd),
+        ("p2m", Some(layout.p2m)),
+        ("start_info", Some(layout.start_info)),
+        ("page tables", Some(layout.tables)),
+        ("boot stack", Some(layout.stack)),
+    ];
+    for (name, region) in parts {
+        let Some(region) = region else { continue };
+        match region.va {
+            Some(va) => log::info!(" {name:<12} {va:#018x}-{:#018x}", va.wrapping_add(region.pages * PAGE)),
+            None => log::info!(" {name:<12} not mapped, {} pages from pfn {:#x}", region.pages, region.pfn),
+        }
+    }
 }
 
 /// Gives a module's memory to the heap of frames. Its first and last page are its own, as the loader aligned it.

@@ -10,7 +10,7 @@ use core::arch::global_asm;
 use crate::layout;
 
 /// Bytes of the boot stack, which becomes CPU 0's stack. Decompressing a kernel needs most of it.
-pub const STACK_SIZE: usize = 64 << 10;
+pub const STACK_SIZE: usize = 128 << 10;
 
 global_asm!(
     r#"

@@ -70,7 +70,7 @@ extern "C" fn start(magic: u32, info: u32) -> ! {
     apic::init(&features).unwrap_or_else(|text| refuse(text));
     log::info!("Local APIC {}: {}", apic::id(), if apic::is_x2apic() { "x2APIC" } else { "xAPIC" });
 
-    install(&boot, &line, &features, &memory);
+    install(&boot, &line, &features, &memory, &machine);
     route_serial(&machine, &line);
     dom0::start(&boot, &line, since);
     run::start(cpu)
@@ -85,6 +85,7 @@ fn refuse(text: &str) -> ! {
 fn apply_options(line: &CommandLine) {
     let options = &line.options;
     power::NOREBOOT.store(options.noreboot, Ordering::Relaxed);
+    power::QEMU_EXIT.store(options.qemu_exit, Ordering::Relaxed);
     let com1 = &options.com1;
     console::init_port(com1.io_base, com1.baud.unwrap_or(115_200));
 }
@@ -172,8 +173,20 @@ fn prepare_exception_stacks(cpu: &'static PerCpu) {
 
 /// Puts the core's hypervisor in place, with the free memory.
 #[inline(never)]
-fn install(boot: &BootInfo, line: &CommandLine, features: &Features, memory: &Memory) {
+fn install(
+    boot: &BootInfo,
+    line: &CommandLine,
+    features: &Features,
+    memory: &Memory,
+    machine: &acpi::Machine,
+) {
     let frames = FrameTable::new(memory.frame_table);
+    for (start, end) in memory.holes.iter() {
+        frames.mark_io(Mfn::new(start / PAGE)..Mfn::new(end / PAGE));
+    }
+    for page in apic::pages(machine) {
+        frames.deny_io(Mfn::new(page / PAGE)..Mfn::new(page / PAGE + 1));
+    }
     for (start, end) in memory.free.iter() {
         frames.add_free(Mfn::new(start / PAGE)..Mfn::new(end / PAGE));
     }

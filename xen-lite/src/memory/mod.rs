@@ -38,6 +38,8 @@ static DEVICES_USED: AtomicUsize = AtomicUsize::new(0);
 pub struct Memory {
     /// Free memory, as byte ranges.
     pub free: Ranges,
+    /// What is below the end of RAM and not RAM: devices, firmware, nothing. Frame 0, with firmware's data, counts among it.
+    pub holes: Ranges,
     /// One entry for each frame up to the end of RAM, all zero.
     pub frame_table: &'static [FrameInfo],
     /// Frames of RAM in all.
@@ -75,6 +77,9 @@ pub fn init(boot: &BootInfo) -> Result<Memory, &'static str> {
         free.add(region.start.next_multiple_of(PAGE), region.end.min(end) & !(PAGE - 1));
     }
     let ram_frames = free.bytes() / PAGE;
+    let mut holes = Ranges::default();
+    holes.add(0, end);
+    free.iter().for_each(|(start, end)| holes.remove(start.max(PAGE), end));
     // Frame 0 holds firmware's data; 0x8000 is where other CPUs will start; the image; the modules.
     free.remove(0, PAGE);
     free.remove(0x8000, 0x8000 + PAGE);
@@ -109,7 +114,7 @@ pub fn init(boot: &BootInfo) -> Result<Memory, &'static str> {
         core::slice::from_raw_parts(layout::direct(frame_table) as *const FrameInfo, frames as usize)
     };
     free.add(boot_part().0, boot_part().1);
-    Ok(Memory { free, frame_table, ram_frames })
+    Ok(Memory { free, holes, frame_table, ram_frames })
 }
 
 /// Loads CR3.

@@ -249,6 +249,8 @@ pub struct Options {
     pub guest_loglvl: LogThresholds,
     /// `noreboot`: stay after a crash or a restart of Dom0.
     pub noreboot: bool,
+    /// `qemu-exit` (not upstream's): a crash ends QEMU through its isa-debug-exit device.
+    pub qemu_exit: bool,
     /// `dom0=`.
     pub dom0: Dom0Kind,
     /// `dom0_mem=`.
@@ -310,6 +312,7 @@ impl Default for Options {
             loglvl: LogThresholds { always: LogLevel::Warning, rate_limited: LogLevel::Warning },
             guest_loglvl: LogThresholds { always: LogLevel::None, rate_limited: LogLevel::Warning },
             noreboot: false,
+            qemu_exit: false,
             dom0: Dom0Kind::Pv,
             dom0_mem: MemoryLimits::default(),
             dom0_max_vcpus: VcpuRange { min: 1, max: u32::MAX },
@@ -356,6 +359,7 @@ pub(super) const TABLE: &[(&str, Setter)] = &[
     ("loglvl", |o, v| set(&mut o.loglvl, value::thresholds(v.required()?))),
     ("guest_loglvl", |o, v| set(&mut o.guest_loglvl, value::thresholds(v.required()?))),
     ("noreboot", |o, v| set(&mut o.noreboot, v.boolean())),
+    ("qemu-exit", |o, v| set(&mut o.qemu_exit, v.boolean())),
     ("dom0", dom0),
     ("dom0_mem", dom0_mem),
     ("dom0_max_vcpus", dom0_max_vcpus),
