@@ -36,7 +36,7 @@ pub mod unpack;
 pub use error::ImageError;
 pub use image::{Image, Kind, PvInfo, Segment};
 pub use notes::{MfnValid, Notes, PaeMode};
-pub use unpack::{Requirements, requirements, unpack, unpack_into, unpack_into_with};
+pub use unpack::{Requirements, requirements, unpack, unpack_into};
 
 /// Size of a page and of a page-table page, in bytes.
 pub const PAGE_SIZE: u64 = 4096;

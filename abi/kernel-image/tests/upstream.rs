@@ -41,7 +41,7 @@ fn read(folder: &str, prefix: &str) -> Option<Vec<u8>> {
 fn debian_linux() {
     let Some(file) = read("boot", "vmlinuz-6.1") else { return };
     let needs = requirements(&file).unwrap();
-    assert_eq!((needs.format, needs.scratch), ("xz", 32 << 20));
+    assert_eq!((needs.format, needs.dictionary), ("xz", 32 << 20));
     let elf = unpack(&file, LIMIT).unwrap();
     assert_eq!(needs.output, Some(elf.len() as u64));
     let image = Image::parse(&elf).unwrap();

@@ -80,7 +80,6 @@ pub(super) fn decode(
     data: &[u8],
     has_size_word: bool,
     out: &mut [u8],
-    scratch: &mut [u8],
 ) -> Result<usize, ImageError> {
     let limit = out.len() as u64;
     let body = match has_size_word {
@@ -92,7 +91,7 @@ pub(super) fn decode(
         Format::Gzip => gunzip(data, out),
         Format::Bzip2 => bunzip2(data, out),
         Format::Lzma => unlzma(data, out),
-        Format::Xz => unxz(data, out, scratch),
+        Format::Xz => unxz(data, out),
         Format::Lz4 => unlz4(body, out),
         Format::Zstd => unzstd(body, out),
     }
@@ -220,22 +219,18 @@ pub(super) fn xz_dictionary(data: &[u8]) -> Option<u64> {
     None
 }
 
-fn unxz(data: &[u8], out: &mut [u8], scratch: &mut [u8]) -> Result<usize, Stop> {
+fn unxz(data: &[u8], out: &mut [u8]) -> Result<usize, Stop> {
     let dictionary = xz_dictionary(data).ok_or("no LZMA2 filter in the first block header")? as usize;
     if dictionary > MAX_WINDOW {
         return Err(Stop::Damaged(format!(
             "a dictionary of {dictionary} bytes, at most {MAX_WINDOW} are allowed"
         )));
     }
-    let mut own = Vec::new();
-    let buffer = if scratch.len() >= dictionary {
-        scratch
-    } else {
-        own.try_reserve_exact(dictionary).map_err(|_| Stop::NoMemory(dictionary))?;
-        own.resize(dictionary, 0);
-        &mut own[..]
-    };
-    let mut decoder = alloc::boxed::Box::new(XzDecoder::with_fixed_size_dict(buffer));
+    let mut buffer = Vec::new();
+    buffer.try_reserve_exact(dictionary).map_err(|_| Stop::NoMemory(dictionary))?;
+    buffer.resize(dictionary, 0);
+    // Made on the heap: it is larger than a hypervisor's stack.
+    let mut decoder = XzDecoder::in_heap_with_alloc_dict(buffer, dictionary);
     let (mut read, mut written) = (0, 0);
     loop {
         let step = decoder.decode(&data[read..], &mut out[written..]).map_err(|error| match error {

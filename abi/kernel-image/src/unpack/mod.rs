@@ -5,8 +5,8 @@
 //! own trailer) is a *hint* for the first buffer and nothing else: codecs are bounded by the buffer that they get.
 //!
 //! Memory: the codec writes straight into the output. xz and lzma need their dictionary besides (Debian's kernel:
-//! 32 MiB), zstd its window, bzip2 3.6 MB; they come from the heap, except that xz can use a scratch buffer of the
-//! caller ([`unpack_into_with`], size from [`requirements`]).
+//! 32 MiB), zstd its window, bzip2 3.6 MB; these come from the heap, at most 128 MiB. The stack need is modest: every
+//! codec runs in 64 KiB.
 
 mod bzimage;
 mod bzip2;
@@ -28,8 +28,8 @@ pub struct Requirements {
     pub format: &'static str,
     /// Size of the unpacked image in bytes. A claim of the file unless the format is ELF; `None`: not known.
     pub output: Option<u64>,
-    /// Bytes of scratch that [`unpack_into_with`] can use instead of the heap; 0: none.
-    pub scratch: u64,
+    /// Bytes of heap for the dictionary of xz, besides the output; 0 for other formats.
+    pub dictionary: u64,
 }
 
 struct Packed<'a> {
@@ -79,11 +79,11 @@ impl Packed<'_> {
 /// The file is no kernel, or its container is damaged.
 pub fn requirements(file: &[u8]) -> Result<Requirements, ImageError> {
     let packed = find(file)?;
-    let scratch = match packed.format {
+    let dictionary = match packed.format {
         Format::Xz => codec::xz_dictionary(packed.data).unwrap_or(0),
         _ => 0,
     };
-    Ok(Requirements { format: packed.format.name(), output: packed.output_hint(), scratch })
+    Ok(Requirements { format: packed.format.name(), output: packed.output_hint(), dictionary })
 }
 
 /// The ELF in `file`: borrowed if it is one, else unpacked to at most `limit` bytes of heap.
@@ -132,16 +132,8 @@ fn unpack_to_vec(file: &[u8], size: usize) -> Result<Vec<u8>, ImageError> {
 /// # Errors
 /// As [`unpack()`]; the limit is the size of `out`. After an error the content of `out` is unspecified.
 pub fn unpack_into(file: &[u8], out: &mut [u8]) -> Result<usize, ImageError> {
-    unpack_into_with(file, out, &mut [])
-}
-
-/// As [`unpack_into`], with `scratch` in place of the heap as far as the codec can use it (see [`requirements`]).
-///
-/// # Errors
-/// As [`unpack_into`].
-pub fn unpack_into_with(file: &[u8], out: &mut [u8], scratch: &mut [u8]) -> Result<usize, ImageError> {
     let packed = find(file)?;
-    let len = codec::decode(packed.format, packed.data, packed.in_bzimage, out, scratch)?;
+    let len = codec::decode(packed.format, packed.data, packed.in_bzimage, out)?;
     if packed.format != Format::Elf && !out[..len].starts_with(ELF_MAGIC) {
         return Err(ImageError::PayloadNotElf { magic: first_bytes(&out[..len]) });
     }
