@@ -1,11 +1,11 @@
 //! Event channels: the interrupts of a domain.
 //!
 //! Every port has a pending bit and a mask bit in the page shared with the hypervisor (the two-level form, 4096 ports), and the
-//! vCPU has a word that says in which words bits are set. When an event becomes pending the hypervisor enters [`upcall`], which
+//! vCPU has a word that says in which words bits are set. When an event becomes pending the hypervisor enters `upcall`, which
 //! clears the bits and tells the port's [`Channel`]: first the handler, if one was set, then every task that waits.
 //!
 //! Handlers run on the stack of whatever was interrupted, with events masked. They may take a
-//! [`MaskedMutex`](crate::sync::MaskedMutex), wake tasks, allocate and print; they must not wait.
+//! [`MaskedMutex`], wake tasks, allocate and print; they must not wait.
 //!
 //! A [`Channel`] owns its port and closes it when dropped.
 

@@ -1,6 +1,6 @@
 //! How a guest comes up, and what it was told.
 //!
-//! The entry code calls [`boot`], which brings up, in this order: console, shared page, traps, memory, event delivery, clock
+//! The entry code calls `boot`, which brings up, in this order: console, shared page, traps, memory, event delivery, clock
 //! and logger. Then the function under `#[domu_sdk::main]` runs, and what it returns ends the domain ([`Outcome`]).
 
 use crate::{

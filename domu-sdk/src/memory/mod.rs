@@ -10,7 +10,7 @@ mod alias;
 pub mod foreign;
 pub mod layout;
 pub mod pages;
-pub mod windows;
+pub(crate) mod windows;
 
 pub use crate::arch::SharedMem;
 pub use alias::Alias;
