@@ -35,16 +35,14 @@ impl Physical for Firmware {
 /// Ends the machine.
 pub fn power_off() -> ! {
     console::flush();
-    match acpi::soft_off(&mut Firmware) {
-        Ok(types) => {
-            let value = |sleep_type: u8| u16::from(sleep_type) << SLEEP_TYPE_SHIFT | SLEEP_ENABLE;
-            // Does not return if it works; what the hypervisor refuses, the shutdown below does.
-            if let Err(error) = platform::enter_acpi_sleep(S5, value(types.a), value(types.b)) {
-                println!("ACPI power-off is refused ({error}); the hypervisor is asked to end instead.");
-            }
+    // Tables that are not shown to this domain are not its business: then the shutdown below switches off.
+    if let Ok(types) = acpi::soft_off(&mut Firmware) {
+        let value = |sleep_type: u8| u16::from(sleep_type) << SLEEP_TYPE_SHIFT | SLEEP_ENABLE;
+        // Does not return if it works.
+        if let Err(error) = platform::enter_acpi_sleep(S5, value(types.a), value(types.b)) {
+            println!("ACPI power-off is refused ({error}); the hypervisor is asked to end instead.");
+            console::flush();
         }
-        Err(reason) => println!("no ACPI power-off: {reason}; the hypervisor is asked to end instead."),
     }
-    console::flush();
     shutdown::now(shutdown::Reason::PowerOff)
 }

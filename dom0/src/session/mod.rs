@@ -22,6 +22,8 @@ use crate::shell::line::{Editor, Event};
 pub use script::Options;
 
 const SECOND: u64 = 1_000_000_000;
+/// Rounds of service between two looks at the keyboard.
+const ROUNDS: usize = 8;
 const CTRL_C: u8 = 0x03;
 /// Ctrl-], leaves an attached console.
 const DETACH: u8 = 0x1d;
@@ -48,6 +50,8 @@ pub struct Session<'a, H: Hypervisor> {
     started: u64,
     /// The prompt is on the screen.
     prompting: bool,
+    /// The last round left work to do.
+    busy: bool,
 }
 
 impl<'a, H: Hypervisor> Session<'a, H> {
@@ -55,7 +59,7 @@ impl<'a, H: Hypervisor> Session<'a, H> {
     pub fn new(mut control: Control<'a, H>, options: Options) -> Self {
         let started = control.hv.now();
         let editor = Editor::new("xen-lite> ");
-        Self { control, editor, typed: VecDeque::new(), options, started, prompting: false }
+        Self { control, editor, typed: VecDeque::new(), options, started, prompting: false, busy: false }
     }
 
     /// Greets, starts the guests that are to be started, runs the script if there is one, then the shell, for ever.
@@ -152,19 +156,26 @@ impl<'a, H: Hypervisor> Session<'a, H> {
         }
     }
 
-    /// One round of service; shows notices.
+    /// Some rounds of service, not more, so that a guest that never stops talking cannot keep the keys from being read; shows
+    /// notices.
     fn round(&mut self) {
-        while self.control.serve() {
+        for _ in 0..ROUNDS {
+            self.busy = self.control.serve();
             self.tell_notices();
+            if !self.busy {
+                break;
+            }
         }
-        self.tell_notices();
         let keys = self.control.hv.keys();
         self.typed.extend(keys);
     }
 
+    /// Sleeps, unless there is work to do.
     fn rest(&mut self, at_most: u64) {
-        let until = self.control.hv.now() + at_most;
-        self.control.hv.sleep_until(until);
+        if !self.busy {
+            let until = self.control.hv.now() + at_most;
+            self.control.hv.sleep_until(until);
+        }
     }
 
     fn tell_notices(&mut self) {

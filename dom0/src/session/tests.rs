@@ -181,3 +181,30 @@ fn ends_are_noticed_and_followed() {
     assert!(control.next_notice().unwrap().starts_with("hello (domain 2) powered off"));
     assert_eq!((control.domains().count(), fake.0.borrow().free), (0, FREE));
 }
+
+#[test]
+fn a_reboot_starts_the_guest_again_unless_it_loops() {
+    let fake = Fake::new(FREE);
+    let archive = images();
+    let (files, _) = Files::read(&archive);
+    let mut control = Control::new(fake.clone(), files);
+    let dom = control.create("hello", false).unwrap().dom;
+    fake.0.borrow_mut().now += 5_000_000_000;
+    fake.shut_down(dom.0, 1);
+    control.serve();
+    assert!(control.next_notice().unwrap().contains("asked for a reboot; starting it again"));
+    assert_eq!(control.next_notice().unwrap(), "hello is domain 2 now");
+    fake.shut_down(2, 1);
+    control.serve();
+    assert!(control.next_notice().unwrap().contains("not started again"));
+    let world = fake.0.borrow();
+    assert_eq!((world.free, world.mapped, world.open_ports.len()), (FREE, 0, 0));
+}
+
+#[test]
+fn a_guest_that_never_stops_talking_does_not_stop_the_shell() {
+    let fake = Fake::new(FREE);
+    fake.0.borrow_mut().talkative = true;
+    let printed = run(&fake, &images(), "\ncreate hello\rlist\rpoweroff\r");
+    assert!(printed.contains("hello                        1"), "{printed}");
+}
