@@ -5,9 +5,9 @@
 //! [`crate::run::finish`] carries that out and says which vCPU goes on.
 
 use xen_lite_core::domain::{Mode, Registers, VcpuState};
-use xen_lite_core::effects::Effects;
-use xen_lite_core::fail::Why;
-use xen_lite_core::hypercall::{self, Caller};
+use xen_lite_core::effects::{Done, Effects, Todo};
+use xen_lite_core::fail::{Fail, Why};
+use xen_lite_core::hypercall::{self, Args, Caller};
 use xen_lite_core::trap;
 
 use crate::cpu::{PerCpu, descriptors, segments};
@@ -48,16 +48,57 @@ pub unsafe extern "C" fn guest_syscall(registers: *mut Registers) -> Resume {
     let state = unsafe { state_of(registers) };
     let mode = state.mode;
     let mut caller = Caller::new(&running.domain, &running.vcpu, state);
-    let result = match mode {
-        Mode::Kernel => hypercall::enter(hv(), &mut caller),
-        Mode::User => trap::syscall(hv(), &mut caller),
-    };
-    // SYSCALL left RIP in RCX: the call neither replaced the registers nor is to be executed again.
-    let plain = mode == Mode::User || caller.state.regs.rip == caller.state.regs.rcx;
-    if result == Ok(Effects::NONE) && plain && !trap::has_pending(hv(), &caller) {
-        return Resume { registers, by_sysret: 1 };
+    if mode == Mode::User {
+        let result = trap::syscall(hv(), &mut caller);
+        return leave(cpu, &caller, registers, result, true);
+    }
+    let number = caller.state.regs.rax;
+    let mut args = hypercall::arguments(&caller.state.regs);
+    let outcome = hypercall::dispatch(hv(), &mut caller, number, &mut args);
+    match outcome {
+        Ok(done) if !done.effects.todo.intersects(NOT_BY_SYSRET) => {
+            caller.state.regs.rax = done.value as u64;
+            if done.effects != Effects::NONE {
+                run::apply_effects(cpu, caller.state, done.effects);
+            }
+            leave(cpu, &caller, registers, Ok(Effects::NONE), true)
+        }
+        Ok(Done { effects: REPLACED, .. }) => leave(cpu, &caller, registers, Ok(Effects::NONE), false),
+        outcome => conclude(cpu, caller, outcome, &args),
+    }
+}
+
+/// What `iret` leads to: nothing but other registers.
+const REPLACED: Effects = Effects::todo(Todo::REGS_REPLACED);
+
+/// The short way back when nothing is left to do, else the long one.
+#[inline(always)]
+fn leave(
+    cpu: &'static PerCpu,
+    caller: &Caller<'_>,
+    registers: *mut Registers,
+    result: Outcome,
+    sysret: bool,
+) -> Resume {
+    let nothing = matches!(result, Ok(effects) if effects.todo.is_empty() && effects.kick == 0);
+    if nothing && !trap::has_pending(hv(), caller) {
+        return Resume { registers, by_sysret: u64::from(sysret) };
     }
     run::finish(cpu, result)
+}
+
+/// Effects after which another vCPU may run, or this one with other registers.
+const NOT_BY_SYSRET: Todo = Todo::RESCHEDULE.union(Todo::REGS_REPLACED);
+
+/// A hypercall that did not simply succeed.
+#[inline(never)]
+fn conclude(
+    cpu: &'static PerCpu,
+    mut caller: Caller<'_>,
+    outcome: Result<Done, Fail>,
+    args: &Args,
+) -> Resume {
+    run::finish(cpu, hypercall::conclude(&mut caller, outcome, args))
 }
 
 /// Anything else that stops a guest.
@@ -81,7 +122,7 @@ pub unsafe extern "C" fn guest_exit(registers: *mut Registers) -> Resume {
         SYSENTER => sysenter(&mut caller),
         _ => trap::inject(hv(), &mut caller, trap::vector::UD, 0),
     };
-    run::finish(cpu, result)
+    leave(cpu, &caller, registers, result, false)
 }
 
 type Outcome = Result<Effects, Why>;

@@ -17,6 +17,7 @@ use crate::hypervisor::hv;
 use crate::{memory, platform, time};
 
 /// Carries out what an exit led to, and says which vCPU goes on.
+#[inline(never)]
 pub fn finish(cpu: &'static PerCpu, result: Result<Effects, Why>) -> Resume {
     let mut result = result;
     loop {
@@ -83,6 +84,15 @@ fn log_registers(caller: &Caller<'_>) {
     log::error!("rsi {:016x} rdi {:016x} rbp {:016x} r8  {:016x}", r.rsi, r.rdi, r.rbp, r.r8);
     log::error!("r9  {:016x} r10 {:016x} r11 {:016x} r12 {:016x}", r.r9, r.r10, r.r11, r.r12);
     log::error!("r13 {:016x} r14 {:016x} r15 {:016x} cr2 {:016x}", r.r13, r.r14, r.r15, caller.state.cr2);
+}
+
+/// Carries out effects of the running vCPU's own that exchange neither it nor its registers.
+#[inline(never)]
+pub fn apply_effects(cpu: &PerCpu, state: &mut VcpuState, effects: Effects) {
+    if effects.kick != 0 {
+        platform::kick(effects.kick);
+    }
+    apply(cpu, state, effects.todo);
 }
 
 /// Brings the CPU in line with the running vCPU's state.

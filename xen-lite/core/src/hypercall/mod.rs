@@ -10,7 +10,7 @@
 use alloc::sync::Arc;
 
 use crate::Hypervisor;
-use crate::domain::{Domain, Vcpu, VcpuState};
+use crate::domain::{Domain, Registers, Vcpu, VcpuState};
 use crate::effects::{Done, Effects, Todo};
 use crate::fail::{Errno, Fail, Why};
 use crate::platform::Platform;
@@ -26,6 +26,7 @@ pub mod memory;
 pub mod mm;
 pub mod multicall;
 pub mod page;
+pub mod platform;
 pub mod sched;
 pub mod sysctl;
 pub mod vcpu;
@@ -129,6 +130,7 @@ impl<P: Platform> Table<P> {
         IRET "iret" Any cpu::iret::<P>, &[];
         SET_SEGMENT_BASE "set_segment_base" Any cpu::set_segment_base::<P>, cpu::SEGMENT_BASE_SUBS;
         CALLBACK_OP "callback_op" Any cpu::callback_op::<P>, cpu::CALLBACK_SUBS;
+        PLATFORM_OP "platform_op" Privileged platform::platform_op::<P>, platform::SUBS;
         DOMCTL "domctl" Privileged domctl::domctl::<P>, domctl::SUBS;
         SYSCTL "sysctl" Privileged sysctl::sysctl::<P>, sysctl::SUBS;
         SCHED_OP_COMPAT "sched_op_compat" Any sched::sched_op_compat::<P>, &[];
@@ -172,10 +174,24 @@ const SYSCALL_LENGTH: u64 = 2;
 /// The reason to end the domain.
 #[inline]
 pub fn enter<P: Platform>(hv: &Hypervisor<P>, caller: &mut Caller<'_>) -> Result<Effects, Why> {
-    let regs = &caller.state.regs;
-    let number = regs.rax;
-    let mut args = [regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8, regs.r9];
-    match dispatch(hv, caller, number, &mut args) {
+    let number = caller.state.regs.rax;
+    let mut args = arguments(&caller.state.regs);
+    let outcome = dispatch(hv, caller, number, &mut args);
+    conclude(caller, outcome, &args)
+}
+
+/// The arguments in the registers.
+#[inline(always)]
+pub fn arguments(regs: &Registers) -> Args {
+    [regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8, regs.r9]
+}
+
+/// Puts the outcome of a call into the caller's registers.
+///
+/// # Errors
+/// The reason to end the domain.
+pub fn conclude(caller: &mut Caller<'_>, outcome: Result<Done, Fail>, args: &Args) -> Result<Effects, Why> {
+    match outcome {
         Ok(done) => {
             if !done.effects.todo.contains(Todo::REGS_REPLACED) {
                 caller.state.regs.rax = done.value as u64;
@@ -187,11 +203,11 @@ pub fn enter<P: Platform>(hv: &Hypervisor<P>, caller: &mut Caller<'_>) -> Result
             Ok(Effects::NONE)
         }
         Err(Fail::Again) => {
-            execute_again(caller, &args);
+            execute_again(caller, args);
             Ok(Effects::NONE)
         }
         Err(Fail::AgainWith(effects)) => {
-            execute_again(caller, &args);
+            execute_again(caller, args);
             Ok(effects)
         }
         Err(Fail::Crash(why)) => Err(why),

@@ -31,17 +31,25 @@ pub const VERSION: i64 = 4 << 16 | 17;
 /// The rest of the version, `XENVER_extraversion`.
 pub const EXTRA: &str = concat!(".0-lite-", env!("CARGO_PKG_VERSION"));
 
-/// Argument 0 is the sub-operation, argument 1 the buffer.
+/// Argument 0 is the sub-operation, argument 1 the buffer. Guests ask for the version alone where they want an event to be
+/// noticed, so that is the short way.
 pub fn xen_version<P: Platform>(hv: &Hypervisor<P>, caller: &mut Caller<'_>, args: &mut Args) -> Result<Done, Fail> {
+    if args[0] as u32 == XENVER_VERSION {
+        return Ok(Done::value(VERSION));
+    }
+    write_answer(hv, caller, args)
+}
+
+#[inline(never)]
+fn write_answer<P: Platform>(hv: &Hypervisor<P>, caller: &mut Caller<'_>, args: &mut Args) -> Result<Done, Fail> {
     let buffer = args[1];
     match args[0] as u32 {
-        XENVER_VERSION => return Ok(Done::value(VERSION)),
+        XENVER_GET_FEATURES => features(hv, caller, buffer)?,
         XENVER_EXTRAVERSION => text::<16, P>(hv, buffer, EXTRA)?,
         XENVER_COMPILE_INFO => compile_info(hv, buffer)?,
         XENVER_CAPABILITIES => text::<1024, P>(hv, buffer, "xen-3.0-x86_64 ")?,
         XENVER_CHANGESET => text::<64, P>(hv, buffer, "xen-lite")?,
         XENVER_PLATFORM_PARAMETERS => write_one(hv, buffer, &super::guest::HOLE_START)?,
-        XENVER_GET_FEATURES => features(hv, caller, buffer)?,
         XENVER_PAGESIZE => return Ok(Done::value(crate::addr::PAGE_SIZE as i64)),
         XENVER_GUEST_HANDLE => {
             let handle = *caller.domain.handle.lock();
