@@ -3,6 +3,8 @@
 //! Written on `proc_macro` alone, because a guest's build should not wait for a parser of the whole language: all that is
 //! needed from the item is its name and whether it is `async`.
 
+#![forbid(unsafe_code)]
+
 use proc_macro::{TokenStream, TokenTree};
 
 /// Marks the function that runs once memory, traps, events and the console are up.
