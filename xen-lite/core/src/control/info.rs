@@ -5,9 +5,10 @@ use core::sync::atomic::Ordering;
 use abi::domctl::*;
 
 use crate::Hypervisor;
+use crate::addr::{CpuId, DomId};
 use crate::domain::{Domain, Life};
 use crate::platform::Platform;
-use crate::sched::control::{NO_REASON, is_blocked};
+use crate::sched::control::is_blocked;
 
 /// A domain's numbers at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,8 +46,20 @@ pub fn domain<P: Platform>(hv: &Hypervisor<P>, domain: &Domain) -> DomainInfo {
             running |= vcpu.sched.running_on().is_some();
         }
     }
-    info.flags = flags(domain, all_blocked, running);
+    info.flags = flags(domain, all_blocked && info.online_vcpus != 0, running);
     info
+}
+
+/// Nanoseconds that a CPU had nothing to do: what the vCPUs that are on it now did not use.
+pub fn idle_time<P: Platform>(hv: &Hypervisor<P>, cpu: CpuId, now: u64) -> u64 {
+    let (mut busy, mut next) = (0u64, DomId::DOM0);
+    while let Some(domain) = hv.domains.next_from(next) {
+        let here = domain.vcpus().iter().filter(|vcpu| vcpu.sched.cpu() == cpu);
+        busy = here.fold(busy, |sum, vcpu| sum.saturating_add(hv.sched.cpu_time(vcpu, now)));
+        let Some(after) = domain.id.checked_add(1) else { break };
+        next = after;
+    }
+    now.saturating_sub(busy)
 }
 
 fn flags(domain: &Domain, all_blocked: bool, running: bool) -> u32 {
@@ -56,15 +69,15 @@ fn flags(domain: &Domain, all_blocked: bool, running: bool) -> u32 {
         Life::Alive => 0,
     };
     for (is, flag) in [
-        (domain.paused_by_controller.load(Ordering::Relaxed), XEN_DOMINF_PAUSED),
+        (domain.paused_by_controller.load(Ordering::Relaxed) != 0, XEN_DOMINF_PAUSED),
         (all_blocked, XEN_DOMINF_BLOCKED),
         (running, XEN_DOMINF_RUNNING),
+        (domain.settings.lock().debugged, XEN_DOMINF_DEBUGGED),
     ] {
         if is {
             flags |= flag;
         }
     }
-    let reason = domain.shutdown_reason.load(Ordering::Relaxed);
-    let reason = if reason == NO_REASON { 0 } else { reason };
-    flags | (reason & XEN_DOMINF_SHUTDOWNMASK) << XEN_DOMINF_SHUTDOWNSHIFT
+    // While there is no reason, all bits of its field and above are set, as upstream has them.
+    flags | domain.shutdown_reason.load(Ordering::Relaxed) << XEN_DOMINF_SHUTDOWNSHIFT
 }

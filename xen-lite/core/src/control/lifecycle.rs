@@ -100,9 +100,9 @@ pub fn create<P: Platform>(hv: &Hypervisor<P>, new: &New) -> Result<Arc<Domain>,
 /// Gives a domain its vCPUs, all down.
 ///
 /// # Errors
-/// `EINVAL` for none or more than it was created for, `EEXIST` when it has vCPUs, `ENOMEM`.
+/// `EINVAL` for another number than it was created for, `EEXIST` when it has vCPUs, `ENOMEM`.
 pub fn give_vcpus<P: Platform>(hv: &Hypervisor<P>, domain: &Arc<Domain>, count: u32) -> Result<(), Errno> {
-    if count == 0 || count > domain.max_vcpus {
+    if count == 0 || count != domain.max_vcpus {
         return Err(Errno::EINVAL);
     }
     let mut vcpus = Vec::new();
@@ -150,25 +150,28 @@ pub fn create_first<P: Platform>(
     Ok((domain, effects))
 }
 
-/// The controller's own pause. Pausing twice is an error of the caller.
+/// Most pauses of the controller at a time.
+const MOST_PAUSES: u32 = 255;
+
+/// The controller's own pause; counted.
 ///
 /// # Errors
-/// `EINVAL` when it is paused by its controller already, or the caller is the domain itself.
+/// `EOPNOTSUPP` when it is paused too many times already.
 pub fn pause<P: Platform>(hv: &Hypervisor<P>, target: &ControlOver) -> Result<Effects, Errno> {
-    if target.paused_by_controller.swap(true, Ordering::AcqRel) {
-        return Err(Errno::EINVAL);
-    }
+    let more = |count: u32| (count < MOST_PAUSES).then_some(count + 1);
+    let counted = target.paused_by_controller.fetch_update(Ordering::AcqRel, Ordering::Relaxed, more);
+    counted.map_err(|_| Errno::EOPNOTSUPP)?;
     Ok(hv.sched.pause_domain(hv, target))
 }
 
-/// Takes the controller's pause back; the first time this starts the domain.
+/// Takes one of the controller's pauses back; the first time this starts the domain.
 ///
 /// # Errors
 /// `EINVAL` when it is not paused by its controller.
 pub fn unpause<P: Platform>(hv: &Hypervisor<P>, target: &ControlOver) -> Result<Effects, Errno> {
-    if !target.paused_by_controller.swap(false, Ordering::AcqRel) {
-        return Err(Errno::EINVAL);
-    }
+    let less = |count: u32| count.checked_sub(1);
+    let counted = target.paused_by_controller.fetch_update(Ordering::AcqRel, Ordering::Relaxed, less);
+    counted.map_err(|_| Errno::EINVAL)?;
     Ok(hv.sched.unpause_domain(hv, target))
 }
 

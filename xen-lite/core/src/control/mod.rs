@@ -3,3 +3,4 @@
 
 pub mod info;
 pub mod lifecycle;
+pub mod policy;

@@ -9,7 +9,7 @@ use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use spin::{Mutex, Once, RwLock};
 
@@ -69,8 +69,8 @@ pub struct Domain {
     pub shutdown_reason: AtomicU32,
     /// How many times it is paused; 0 is running.
     pub paused: AtomicU32,
-    /// Whether the toolstack's own pause counts among them.
-    pub paused_by_controller: AtomicBool,
+    /// How many of these pauses are the toolstack's own.
+    pub paused_by_controller: AtomicU32,
     vcpus: Once<Box<[Arc<Vcpu>]>>,
     /// Event channels.
     pub events: crate::event::Events,
@@ -91,6 +91,14 @@ pub struct Settings {
     pub address_size: u32,
     /// What it last wrote to the PCI configuration address port (0xcf8).
     pub pci_address: u32,
+    /// `tsc_mode` of `XEN_DOMCTL_settscinfo`.
+    pub tsc_mode: u32,
+    /// How often it moved to another machine.
+    pub tsc_incarnation: u32,
+    /// Whether a debugger said that it is attached.
+    pub debugged: bool,
+    /// What CPUID shows it; `None` for the default of all guests.
+    pub cpu_policy: Option<Box<crate::control::policy::Policy>>,
 }
 
 impl Domain {
@@ -106,7 +114,7 @@ impl Domain {
             life: AtomicU8::new(Life::Alive as u8),
             shutdown_reason: AtomicU32::new(u32::MAX),
             paused: AtomicU32::new(1),
-            paused_by_controller: AtomicBool::new(true),
+            paused_by_controller: AtomicU32::new(1),
             vcpus: Once::new(),
             events: crate::event::Events::default(),
             grants: crate::grant::Grants::default(),

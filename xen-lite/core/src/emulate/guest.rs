@@ -384,7 +384,11 @@ impl<P: Platform> GuestCpu for View<'_, '_, '_, P> {
         pages::with_writable(hv, self.caller.domain.id, mfn, fill).is_ok()
     }
     fn cpuid(&mut self, leaf: u32, subleaf: u32) -> [u32; 4] {
-        cpuid::pv_leaf(leaf, subleaf, self)
+        let values = cpuid::pv_leaf(leaf, subleaf, self);
+        match &self.caller.domain.settings.lock().cpu_policy {
+            Some(own) => own.show(leaf, subleaf, values),
+            None => values,
+        }
     }
     fn flush_caches(&mut self) {
         if self.caller.domain.privileged {

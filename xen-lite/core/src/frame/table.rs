@@ -202,6 +202,11 @@ impl FrameTable {
         self.info(mfn).is_some_and(|info| kind::is_held(info.kind.load(Ordering::Acquire), want))
     }
 
+    /// Whether the frame is pinned as the page table that it is.
+    pub fn is_pinned(&self, mfn: Mfn) -> bool {
+        self.info(mfn).is_some_and(|info| info.kind.load(Ordering::Acquire) & kind::PINNED != 0)
+    }
+
     /// Kind, number of typed references and of general ones: for messages and dumps.
     pub fn describe(&self, mfn: Mfn) -> (Owner, Kind, u32, u32) {
         let Some(info) = self.info(mfn) else { return (Owner::Io, Kind::None, 0, 0) };

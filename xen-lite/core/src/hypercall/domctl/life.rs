@@ -6,6 +6,7 @@ use super::{Answer, PLAIN, WRITE_BACK};
 use crate::Hypervisor;
 use crate::access::{ControlOver, control_over};
 use crate::addr::DomId;
+use crate::control::policy::address_bits;
 use crate::control::{info as control_info, lifecycle};
 use crate::domain::Domain;
 use crate::effects::Effects;
@@ -13,26 +14,40 @@ use crate::fail::Errno;
 use crate::hypercall::Caller;
 use crate::platform::Platform;
 
-/// The limit that a toolstack may leave to the hypervisor with a negative number.
-fn limit(value: i32, default: u32) -> u32 {
-    u32::try_from(value).unwrap_or(default)
+/// The limit that a toolstack may leave to the hypervisor with a negative number; nobody may have more than that.
+fn limit(value: i32, default: u32) -> Result<u32, Errno> {
+    let limit = u32::try_from(value).unwrap_or(default);
+    if limit > default { Err(Errno::EINVAL) } else { Ok(limit) }
 }
 
-/// `createdomain`.
-pub fn create<P: Platform>(hv: &Hypervisor<P>, op: &mut Domctl) -> Answer {
-    let wanted = op.as_createdomain();
-    let supported = XEN_DOMCTL_CDF_XS_DOMAIN;
+/// The emulated timer that a PV guest may be said to have (`XEN_X86_EMU_PIT`).
+const EMULATED_PIT: u32 = 1 << 8;
+/// "MSRs beyond the usual read as 0" (`XEN_X86_MSR_RELAXED`): some do in any case.
+const MSR_RELAXED: u32 = 1 << 0;
+
+/// Refuses what cannot be.
+fn check(wanted: &DomctlCreatedomain) -> Result<(), Errno> {
+    let supported = XEN_DOMCTL_CDF_XS_DOMAIN | XEN_DOMCTL_CDF_OOS_OFF;
+    let version = wanted.grant_opts;
     if wanted.flags & !supported != 0
         || wanted.iommu_opts != 0
-        || wanted.arch.emulation_flags != 0
-        || wanted.arch.misc_flags != 0
+        || wanted.arch.misc_flags & !MSR_RELAXED != 0
         || wanted.vmtrace_size != 0
-        || wanted.cpupool_id != 0
-        || !matches!(wanted.grant_opts & XEN_DOMCTL_GRANT_VERSION_MASK, 1 | 2)
+        || wanted.max_grant_frames == 0
+        || !matches!(version, 1 | 2)
     {
-        log::debug!("createdomain refused: {wanted:?}");
-        return Err(Errno::EINVAL.into());
+        return Err(Errno::EINVAL);
     }
+    if wanted.arch.emulation_flags & !EMULATED_PIT != 0 {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    if wanted.cpupool_id != 0 { Err(Errno::ESRCH) } else { Ok(()) }
+}
+
+/// `createdomain`: number 0, and the reserved ones, ask for the next free.
+pub fn create<P: Platform>(hv: &Hypervisor<P>, op: &mut Domctl) -> Answer {
+    let wanted = op.as_createdomain();
+    check(&wanted).inspect_err(|errno| log::debug!("createdomain refused, {errno}: {wanted:?}"))?;
     let fixed = op.domain != 0 && DomId::new(op.domain) < DomId::FIRST_RESERVED;
     let domain = lifecycle::create(
         hv,
@@ -42,8 +57,8 @@ pub fn create<P: Platform>(hv: &Hypervisor<P>, op: &mut Domctl) -> Answer {
             handle: wanted.handle,
             max_vcpus: wanted.max_vcpus,
             max_port: wanted.max_evtchn_port,
-            max_grant_frames: limit(wanted.max_grant_frames, crate::grant::DEFAULT_FRAMES),
-            max_maptrack_frames: limit(wanted.max_maptrack_frames, crate::grant::DEFAULT_MAPTRACK_FRAMES),
+            max_grant_frames: limit(wanted.max_grant_frames, crate::grant::DEFAULT_FRAMES)?,
+            max_maptrack_frames: limit(wanted.max_maptrack_frames, crate::grant::DEFAULT_MAPTRACK_FRAMES)?,
         },
     )?;
     op.domain = domain.id.raw();
@@ -74,7 +89,9 @@ pub fn set_handle(target: &ControlOver, op: &Domctl) -> Answer {
 /// `getdomaininfo`: of the domain of that number, or, as toolstacks expect, of the next higher one.
 pub fn info<P: Platform>(hv: &Hypervisor<P>, caller: &Caller<'_>, op: &mut Domctl) -> Answer {
     let id = DomId::new(op.domain);
-    let id = if id == DomId::SELF { caller.domain.id } else { id };
+    if id >= DomId::FIRST_RESERVED {
+        return Err(Errno::EINVAL.into());
+    }
     let domain = hv.domains.next_from(id).ok_or(Errno::ESRCH)?;
     let domain = control_over(hv, caller, domain.id)?;
     op.domain = domain.id.raw();
@@ -95,7 +112,7 @@ pub fn fill<P: Platform>(hv: &Hypervisor<P>, domain: &Domain) -> DomctlGetdomain
         nr_online_vcpus: info.online_vcpus,
         max_vcpu_id: info.max_vcpu_id,
         handle: *domain.handle.lock(),
-        gpaddr_bits: 52,
+        gpaddr_bits: address_bits(hv) as u8,
         ..DomctlGetdomaininfo::default()
     }
 }

@@ -9,7 +9,7 @@ use crate::addr::Mfn;
 use crate::control::lifecycle;
 use crate::effects::Effects;
 use crate::fail::Errno;
-use crate::hypercall::guest::write_bytes;
+use crate::hypercall::guest::{read_bytes, write_bytes};
 use crate::platform::Platform;
 
 /// `max_mem`: in KiB.
@@ -21,6 +21,9 @@ pub fn max_mem(target: &ControlOver, op: &Domctl) -> Answer {
 /// `max_vcpus`.
 pub fn max_vcpus<P: Platform>(hv: &Hypervisor<P>, target: &ControlOver, op: &Domctl) -> Answer {
     let max = op.as_max_vcpus().max;
+    if max == 0 || max != target.max_vcpus {
+        return Err(Errno::EINVAL.into());
+    }
     if target.vcpus().len() == max as usize {
         return PLAIN;
     }
@@ -31,16 +34,17 @@ pub fn max_vcpus<P: Platform>(hv: &Hypervisor<P>, target: &ControlOver, op: &Dom
 /// `hypercall_init`: fills one of the domain's frames.
 pub fn hypercall_init<P: Platform>(hv: &Hypervisor<P>, target: &ControlOver, op: &Domctl) -> Answer {
     let mfn = Mfn::new(op.as_hypercall_init().gmfn);
-    crate::mm::fill_page(hv, target.id, mfn, &crate::hypercall::page::contents()).map_err(|_| Errno::EACCES)?;
+    crate::mm::fill_page(hv, target.id, mfn, &crate::hypercall::page::contents()).map_err(|_| Errno::EINVAL)?;
     PLAIN
 }
 
 /// `set_address_size`.
 pub fn set_address_size(target: &ControlOver, op: &Domctl) -> Answer {
-    if op.as_address_size().size != 64 {
-        return Err(Errno::EINVAL.into());
+    match op.as_address_size().size {
+        64 => target.settings.lock().address_size = 64,
+        32 => return Err(Errno::EOPNOTSUPP.into()),
+        _ => return Err(Errno::EINVAL.into()),
     }
-    target.settings.lock().address_size = 64;
     PLAIN
 }
 
@@ -50,32 +54,54 @@ pub fn get_address_size(op: &mut Domctl) -> Answer {
     WRITE_BACK
 }
 
-/// `set_cpu_policy`: more leaves and MSRs than the host has cannot be.
-pub fn set_cpu_policy(op: &Domctl) -> Answer {
-    const MOST_LEAVES: u32 = 32 + 64 + 8 + 64 + 32;
-    const MOST_MSRS: u32 = 16;
-    let policy = op.as_cpu_policy();
-    if policy.nr_leaves > MOST_LEAVES || policy.nr_msrs > MOST_MSRS {
-        return Err(Errno::E2BIG.into());
-    }
-    PLAIN
-}
-
-/// `gettscinfo`.
-pub fn get_tsc_info<P: Platform>(hv: &Hypervisor<P>, op: &mut Domctl) -> Answer {
-    let clock = hv.platform.clock();
-    op.set_tsc_info(DomctlTscInfo { gtsc_khz: clock.khz, ..DomctlTscInfo::default() });
+/// `gettscinfo`: the counter is the machine's own.
+pub fn get_tsc_info<P: Platform>(hv: &Hypervisor<P>, target: &ControlOver, op: &mut Domctl) -> Answer {
+    let settings = target.settings.lock();
+    let khz = if settings.tsc_mode == TSC_NATIVE { 0 } else { hv.platform.clock().khz };
+    op.set_tsc_info(DomctlTscInfo {
+        tsc_mode: settings.tsc_mode,
+        gtsc_khz: khz,
+        incarnation: settings.tsc_incarnation,
+        ..DomctlTscInfo::default()
+    });
     WRITE_BACK
 }
 
-/// `settscinfo`.
-pub fn set_tsc_info(op: &Domctl) -> Answer {
-    const DEFAULT: u32 = 0;
-    const NATIVE: u32 = 2;
-    match op.as_tsc_info().tsc_mode {
-        DEFAULT | NATIVE => PLAIN,
-        _ => Err(Errno::EINVAL.into()),
+/// TSC mode: as the hypervisor thinks best.
+const TSC_DEFAULT: u32 = 0;
+/// TSC mode: never emulated.
+const TSC_NATIVE: u32 = 2;
+
+/// `settscinfo`: each time counts as a move to another machine.
+pub fn set_tsc_info(target: &ControlOver, op: &Domctl) -> Answer {
+    let new = op.as_tsc_info();
+    if !matches!(new.tsc_mode, TSC_DEFAULT | TSC_NATIVE) {
+        return Err(Errno::EINVAL.into());
     }
+    let mut settings = target.settings.lock();
+    (settings.tsc_mode, settings.tsc_incarnation) = (new.tsc_mode, new.incarnation.wrapping_add(1));
+    PLAIN
+}
+
+/// `setdebugging`.
+pub fn set_debugging(target: &ControlOver, op: &Domctl) -> Answer {
+    target.settings.lock().debugged = op.as_setdebugging().enable != 0;
+    PLAIN
+}
+
+/// `settimeoffset`.
+pub fn set_time_offset(op: &Domctl) -> Answer {
+    if op.as_settimeoffset().time_offset_seconds == 0 { PLAIN } else { Err(Errno::EOPNOTSUPP.into()) }
+}
+
+/// `setnodeaffinity`: node 0 must be among them.
+pub fn set_node_affinity<P: Platform>(hv: &Hypervisor<P>, op: &Domctl) -> Answer {
+    let map = op.as_nodeaffinity().nodemap;
+    let mut first = [0];
+    if map.nr_bits > 0 {
+        read_bytes(hv, map.bitmap.addr(), &mut first)?;
+    }
+    if first[0] & 1 != 0 { PLAIN } else { Err(Errno::EINVAL.into()) }
 }
 
 /// `getnodeaffinity`: node 0.

@@ -14,14 +14,14 @@ use crate::fail::{Errno, Fail};
 use crate::hypercall::guest::{read_bytes, read_one, write_bytes, write_one};
 use crate::platform::Platform;
 
-fn vcpu(target: &ControlOver, id: u32, missing: Errno) -> Result<&Arc<Vcpu>, Errno> {
-    target.vcpu(VcpuId::new(id)).ok_or(missing)
+fn vcpu(target: &ControlOver, id: u32) -> Result<&Arc<Vcpu>, Errno> {
+    target.vcpu(VcpuId::new(id)).ok_or(Errno::EINVAL)
 }
 
 /// `setvcpucontext`: of a vCPU of a paused domain; a null pointer takes the context away.
 pub fn set_context<P: Platform>(hv: &Hypervisor<P>, target: &ControlOver, op: &Domctl) -> Answer {
     let wanted = op.as_vcpucontext();
-    let vcpu = vcpu(target, wanted.vcpu, Errno::EINVAL)?;
+    let vcpu = vcpu(target, wanted.vcpu)?;
     if wanted.ctxt.is_null() {
         return Ok((context::reset(hv, target, vcpu)?, false));
     }
@@ -40,7 +40,7 @@ pub fn set_context<P: Platform>(hv: &Hypervisor<P>, target: &ControlOver, op: &D
 /// `getvcpucontext`.
 pub fn get_context<P: Platform>(hv: &Hypervisor<P>, target: &ControlOver, op: &mut Domctl) -> Answer {
     let wanted = op.as_vcpucontext();
-    let vcpu = vcpu(target, wanted.vcpu, Errno::ESRCH)?;
+    let vcpu = vcpu(target, wanted.vcpu)?;
     if vcpu.initialised.load(core::sync::atomic::Ordering::Acquire) == 0 {
         return Err(Errno::ENODATA.into());
     }
@@ -57,7 +57,7 @@ pub fn get_context<P: Platform>(hv: &Hypervisor<P>, target: &ControlOver, op: &m
 
 /// `getvcpuinfo`.
 pub fn info<P: Platform>(hv: &Hypervisor<P>, target: &ControlOver, op: &mut Domctl) -> Answer {
-    let vcpu = vcpu(target, op.as_getvcpuinfo().vcpu, Errno::ESRCH)?;
+    let vcpu = vcpu(target, op.as_getvcpuinfo().vcpu)?;
     op.set_getvcpuinfo(DomctlGetvcpuinfo {
         vcpu: vcpu.id.raw(),
         online: u8::from(vcpu.sched.is_up()),
@@ -88,7 +88,7 @@ fn write_map<P: Platform>(hv: &Hypervisor<P>, map: &XenctlBitmap, bits: u64) -> 
 /// `setvcpuaffinity`: the sets that came into force go back.
 pub fn set_affinity<P: Platform>(hv: &Hypervisor<P>, target: &ControlOver, op: &mut Domctl) -> Answer {
     let wanted = op.as_vcpuaffinity();
-    let vcpu = vcpu(target, wanted.vcpu, Errno::ESRCH)?;
+    let vcpu = vcpu(target, wanted.vcpu)?;
     if wanted.flags & (XEN_VCPUAFFINITY_HARD | XEN_VCPUAFFINITY_SOFT) == 0 {
         return Err(Errno::EINVAL.into());
     }
@@ -105,7 +105,10 @@ pub fn set_affinity<P: Platform>(hv: &Hypervisor<P>, target: &ControlOver, op: &
 /// `getvcpuaffinity`.
 pub fn get_affinity<P: Platform>(hv: &Hypervisor<P>, target: &ControlOver, op: &mut Domctl) -> Answer {
     let wanted = op.as_vcpuaffinity();
-    let vcpu = vcpu(target, wanted.vcpu, Errno::ESRCH)?;
+    let vcpu = vcpu(target, wanted.vcpu)?;
+    if wanted.flags & (XEN_VCPUAFFINITY_HARD | XEN_VCPUAFFINITY_SOFT) == 0 {
+        return Err(Errno::EINVAL.into());
+    }
     write_affinity(hv, vcpu, &wanted)?;
     Ok((Effects::NONE, false))
 }

@@ -3,7 +3,8 @@
 use abi::sysctl::*;
 
 use crate::Hypervisor;
-use crate::addr::PAGE_SIZE;
+use crate::addr::{CpuId, PAGE_SIZE};
+use crate::control::info;
 use crate::fail::Errno;
 use crate::hypercall::guest::{GuestHandle, write_bytes, write_one};
 use crate::platform::Platform;
@@ -34,7 +35,8 @@ pub fn physinfo<P: Platform>(hv: &Hypervisor<P>, op: &mut Sysctl) {
 /// `availheap`: of all nodes and address widths.
 pub fn available<P: Platform>(hv: &Hypervisor<P>, op: &mut Sysctl) {
     let mut heap = op.as_availheap();
-    heap.avail_bytes = hv.frames.free_frames() * PAGE_SIZE as u64;
+    let here = heap.node <= 0;
+    heap.avail_bytes = if here { hv.frames.free_frames() * PAGE_SIZE as u64 } else { 0 };
     op.set_availheap(heap);
 }
 
@@ -81,12 +83,48 @@ pub fn cpupool<P: Platform>(hv: &Hypervisor<P>, op: &mut Sysctl) -> Result<(), E
         XEN_SYSCTL_CPUPOOL_OP_INFO => return Err(Errno::ENOENT),
         XEN_SYSCTL_CPUPOOL_OP_FREEINFO => 0,
         XEN_SYSCTL_CPUPOOL_OP_CREATE => return Err(Errno::ENOMEM),
-        _ => return Err(Errno::EINVAL),
+        XEN_SYSCTL_CPUPOOL_OP_MOVEDOMAIN if pool.cpupool_id == 0 => return Ok(()),
+        XEN_SYSCTL_CPUPOOL_OP_ADDCPU if pool.cpupool_id == 0 => return Err(Errno::ENODEV),
+        XEN_SYSCTL_CPUPOOL_OP_RMCPU | XEN_SYSCTL_CPUPOOL_OP_DESTROY if pool.cpupool_id == 0 => return Err(Errno::EBUSY),
+        XEN_SYSCTL_CPUPOOL_OP_DESTROY..=XEN_SYSCTL_CPUPOOL_OP_MOVEDOMAIN => return Err(Errno::ENOENT),
+        _ => return Err(Errno::ENOSYS),
     };
     let length = (pool.cpumap.nr_bits as usize).div_ceil(8).min(8);
     write_bytes(hv, pool.cpumap.bitmap.addr(), &in_pool.to_le_bytes()[..length])?;
     pool.sched_id = hv.sched.policy().0;
     pool.n_dom = hv.domains.count() as u32;
     op.set_cpupool_op(pool);
+    Ok(())
+}
+
+/// `getcpuinfo`: how long each CPU had nothing to do.
+pub fn idle_times<P: Platform>(hv: &Hypervisor<P>, op: &mut Sysctl) -> Result<(), Errno> {
+    let mut wanted = op.as_getcpuinfo();
+    let count = hv.platform.cpus().min(wanted.max_cpus);
+    let out = GuestHandle::new(wanted.info.addr(), u64::from(wanted.max_cpus))?;
+    let now = hv.platform.now();
+    for cpu in 0..count {
+        let idletime = info::idle_time(hv, CpuId::new(cpu), now);
+        out.write(hv, u64::from(cpu), &SysctlCpuinfo { idletime })?;
+    }
+    wanted.nr_cpus = count;
+    op.set_getcpuinfo(wanted);
+    Ok(())
+}
+
+/// `pcitopoinfo`: no device was made known to the hypervisor.
+pub fn devices<P: Platform>(hv: &Hypervisor<P>, op: &mut Sysctl) -> Result<(), Errno> {
+    let mut wanted = op.as_pcitopoinfo();
+    if wanted.devs.is_null() || wanted.nodes.is_null() || wanted.num_devs == 0 {
+        return Err(Errno::EINVAL);
+    }
+    // As many as one call may take; the caller asks again for the rest.
+    const MOST: u32 = 64;
+    wanted.num_devs = wanted.num_devs.min(MOST);
+    let out = GuestHandle::new(wanted.nodes.addr(), u64::from(wanted.num_devs))?;
+    for index in 0..out.len() {
+        out.write(hv, index, &XEN_INVALID_DEV)?;
+    }
+    op.set_pcitopoinfo(wanted);
     Ok(())
 }
