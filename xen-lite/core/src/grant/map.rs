@@ -85,7 +85,8 @@ pub fn map<P: Platform>(
         Err(status) => return Ok(Err(status)),
     };
     mapping.frame = frame;
-    let handle = match mapper.grants.maptrack.lock().add(mapping) {
+    let added = mapper.grants.maptrack.lock().add(mapping);
+    let handle = match added {
         Ok(handle) => handle,
         Err((status, mapping)) => {
             unpin(hv, &mapping);
