@@ -30,7 +30,7 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use spin::Mutex;
 
@@ -230,6 +230,8 @@ pub struct Scheduler {
     /// When each CPU's current slice ends.
     slice_end: Box<[AtomicU64]>,
     policy: Box<dyn Policy>,
+    /// vCPUs that were admitted and not dismissed: each queue has room for all of them.
+    admitted: AtomicUsize,
     /// Timers of vCPUs, by CPU.
     pub timers: Timers,
 }
@@ -250,6 +252,7 @@ impl Scheduler {
             idle: AtomicU64::new(u64::MAX >> (64 - cpus)),
             slice_end: (0..cpus).map(|_| AtomicU64::new(u64::MAX)).collect::<Vec<_>>().into_boxed_slice(),
             policy,
+            admitted: AtomicUsize::new(0),
             timers: Timers::new(cpus),
         }
     }
@@ -274,13 +277,10 @@ impl Scheduler {
     /// # Errors
     /// `ENOMEM`.
     pub fn admit(&self, vcpus: &[Arc<Vcpu>], now: u64) -> Result<(), Errno> {
-        for queue in &self.queues {
-            let mut queue = queue.lock();
-            let room = queue.waiting.capacity().max(16) + vcpus.len();
-            let more = room - queue.waiting.len();
-            queue.waiting.try_reserve(more).map_err(|_| Errno::ENOMEM)?;
-        }
-        self.timers.admit(vcpus.len())?;
+        let all = self.admitted.fetch_add(vcpus.len(), Ordering::Relaxed) + vcpus.len();
+        self.make_room(all).inspect_err(|_| {
+            self.admitted.fetch_sub(vcpus.len(), Ordering::Relaxed);
+        })?;
         for vcpu in vcpus {
             vcpu.sched.cpu.store(vcpu.id.raw() % self.cpus(), Ordering::Relaxed);
             vcpu.sched.runstate.lock().enter(State::Offline, now);
@@ -288,7 +288,17 @@ impl Scheduler {
         Ok(())
     }
 
-    /// Forgets vCPUs that will never run again.
+    /// Room for `all` vCPUs in each queue and timer list.
+    fn make_room(&self, all: usize) -> Result<(), Errno> {
+        for queue in &self.queues {
+            let mut queue = queue.lock();
+            let more = all.saturating_sub(queue.waiting.len());
+            queue.waiting.try_reserve(more).map_err(|_| Errno::ENOMEM)?;
+        }
+        self.timers.make_room(all)
+    }
+
+    /// Forgets vCPUs that were admitted and will never run again.
     pub fn dismiss(&self, vcpus: &[Arc<Vcpu>]) {
         for vcpu in vcpus {
             vcpu.sched.hold(Hold::DOWN);
@@ -298,6 +308,7 @@ impl Scheduler {
             drop(queue);
             self.timers.forget(vcpu);
         }
+        self.admitted.fetch_sub(vcpus.len(), Ordering::Relaxed);
     }
 
     /// Locks the queue that the vCPU belongs to.

@@ -393,6 +393,18 @@ fn the_null_policy_goes_round() {
     assert_eq!(order, [1, 2, 3, 1, 2, 3]);
 }
 
+#[test]
+fn domains_that_come_and_go_leave_no_room_behind() {
+    let hv = machine(32);
+    let domain = guest(&hv, 1, 2);
+    for _ in 0..200 {
+        hv.sched.dismiss(domain.vcpus());
+        hv.sched.admit(domain.vcpus(), 0).unwrap();
+    }
+    let room = hv.sched.queues[0].lock().waiting.capacity();
+    assert!(room <= 64, "room for {room} vCPUs where there are 2");
+}
+
 /// Numbers that are the same in every run (xorshift).
 pub(crate) struct Random(pub(crate) u64);
 

@@ -152,13 +152,12 @@ impl Timers {
         Timers { cpus: (0..cpus).map(one).collect::<Vec<_>>().into_boxed_slice(), wall_base: AtomicU64::new(0) }
     }
 
-    /// Makes room for more vCPUs in every list.
-    pub(crate) fn admit(&self, vcpus: usize) -> Result<(), Errno> {
+    /// Makes room in every list for `all` vCPUs that there will be.
+    pub(crate) fn make_room(&self, all: usize) -> Result<(), Errno> {
         for cpu in &self.cpus {
             let list = &mut *cpu.list.lock();
-            let room = list.fired.capacity().max(16) + vcpus;
-            list.armed.try_reserve(room - list.armed.len()).map_err(|_| Errno::ENOMEM)?;
-            list.fired.try_reserve(room - list.fired.len()).map_err(|_| Errno::ENOMEM)?;
+            list.armed.try_reserve(all.saturating_sub(list.armed.len())).map_err(|_| Errno::ENOMEM)?;
+            list.fired.try_reserve(all.saturating_sub(list.fired.len())).map_err(|_| Errno::ENOMEM)?;
         }
         Ok(())
     }
