@@ -3,6 +3,7 @@
 //! A hypervisor with ACPI of its own switches off when the first domain shuts down; upstream Xen only halts then and leaves ACPI's sleep
 //! states to the first domain. So S5 is asked for first, if the firmware's tables tell how.
 
+use abi::errno::Errno;
 use dom0::acpi::{self, Physical};
 use domu_sdk::hypercall::platform;
 use domu_sdk::memory::foreign::Mapping;
@@ -38,11 +39,12 @@ pub fn power_off() -> ! {
     // Tables that are not shown to this domain are not its business: then the shutdown below switches off.
     if let Ok(types) = acpi::soft_off(&mut Firmware) {
         let value = |sleep_type: u8| u16::from(sleep_type) << SLEEP_TYPE_SHIFT | SLEEP_ENABLE;
-        // Does not return if it works.
-        if let Err(error) = platform::enter_acpi_sleep(S5, value(types.a), value(types.b)) {
-            println!("ACPI power-off is refused ({error}); the hypervisor is asked to end instead.");
-            console::flush();
+        // Does not return if it works. A hypervisor without this call switches off by itself below.
+        match platform::enter_acpi_sleep(S5, value(types.a), value(types.b)) {
+            Ok(()) | Err(Errno::ENOSYS) => {}
+            Err(error) => println!("ACPI power-off is refused ({error}); the hypervisor is asked to end instead."),
         }
+        console::flush();
     }
     shutdown::now(shutdown::Reason::PowerOff)
 }
