@@ -135,7 +135,24 @@ impl<P: Platform> Audit<'_, P> {
                     self.must_be(mfn, used);
                 }
             }
+            self.holders(&domain);
             next = domain.id.checked_add(1);
+        }
+    }
+
+    /// What event channels hold for the domain, and grants that it mapped for devices.
+    fn holders(&mut self, domain: &crate::domain::Domain) {
+        for mfn in crate::event::held_frames(domain) {
+            self.count(mfn).typed += 1;
+            self.must_be(mfn, Kind::Writable);
+        }
+        for (mfn, readonly) in crate::grant::device_frames(domain) {
+            if readonly {
+                self.count(mfn).general += 1;
+            } else {
+                self.count(mfn).typed += 1;
+                self.must_be(mfn, Kind::Writable);
+            }
         }
     }
 
@@ -211,7 +228,9 @@ impl<P: Platform> Audit<'_, P> {
             }
             State::Io if privileged => {}
             State::Owned | State::Shared
-                if privileged || refs::owner(page_word) == refs::owner(owner_word) =>
+                if privileged
+                    || refs::owner(page_word) == refs::owner(owner_word)
+                    || self.is_granted(page_word, owner_word, page) =>
             {
                 if entry & WRITABLE != 0 {
                     self.count(page).typed += 1;
@@ -243,6 +262,13 @@ impl<P: Platform> Audit<'_, P> {
         } else {
             self.find(mfn, What::Foreign(at, entry));
         }
+    }
+
+    /// Whether the table's owner has mapped a grant of this frame, or is letting go of all that it mapped.
+    fn is_granted(&self, page_word: u64, owner_word: u64, page: Mfn) -> bool {
+        let Some(mapper) = self.hv.domains.get(refs::owner(owner_word)) else { return false };
+        let granter = self.hv.domains.get(refs::owner(page_word));
+        granter.is_some_and(|granter| crate::grant::is_mapped_by(&granter, &mapper, page))
     }
 
     fn is_privileged(&self, owner_word: u64) -> bool {

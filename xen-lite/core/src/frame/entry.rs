@@ -6,10 +6,10 @@
 
 use core::sync::atomic::Ordering;
 
-use super::info::{Kind, State, refs};
+use super::info::{Kind, State};
 use super::pte::{self, CACHE, NOT_IN_TABLES, PRESENT, WRITABLE};
 use super::table::{Owner, put_page};
-use super::types::{Stop, Unfinished, get_held, get_page_type, put_page_type, put_page_type_preemptible};
+use super::types::{Stop, Unfinished, get_page_type, get_writable, put_page_type_preemptible, put_writable};
 use crate::addr::{DomId, Mfn};
 use crate::fail::Errno;
 use crate::hypervisor::Hypervisor;
@@ -48,12 +48,16 @@ impl Mapper {
 #[inline(always)]
 pub fn get_l1<P: Platform>(hv: &Hypervisor<P>, entry: u64, by: &Mapper) -> Result<(), Stop> {
     let mfn = pte::mfn(entry);
-    let taken = entry & by.forbidden() == 0
-        && if entry & WRITABLE != 0 {
-            get_held(hv, mfn, by.pages, Kind::Writable)
-        } else {
-            hv.frames.get_page(mfn, by.pages)
-        };
+    let taken = match hv.frames.info(mfn) {
+        Some(info) if entry & by.forbidden() == 0 => {
+            if entry & WRITABLE != 0 {
+                get_writable(hv, info, mfn, by.pages)
+            } else {
+                super::table::get_page_of(info, by.pages)
+            }
+        }
+        _ => false,
+    };
     if taken { Ok(()) } else { get_l1_slow(hv, entry, by) }
 }
 
@@ -105,7 +109,7 @@ pub fn put_l1<P: Platform>(hv: &Hypervisor<P>, entry: u64) {
     if State::of(info.refs.load(Ordering::Relaxed)) == State::Io {
         return;
     }
-    if entry & WRITABLE != 0 { put_page_type(hv, mfn) } else { put_page(hv, mfn) }
+    if entry & WRITABLE != 0 { put_writable(hv, info, mfn) } else { put_page(hv, mfn) }
 }
 
 /// Checks a present entry of a table of `level` 2 to 4 and takes its reference. `table` is the frame it stands in.
@@ -144,9 +148,4 @@ pub fn get_table<P: Platform>(
 pub fn put_table<P: Platform>(hv: &Hypervisor<P>, entry: u64, table: Mfn) -> Result<(), Unfinished> {
     let below = pte::mfn(entry);
     if entry & PRESENT == 0 || below == table { Ok(()) } else { put_page_type_preemptible(hv, below) }
-}
-
-/// Whether the frame is known and in use for this domain; of use for messages only, as it may change at once.
-pub fn is_of<P: Platform>(hv: &Hypervisor<P>, mfn: Mfn, domain: DomId) -> bool {
-    refs::is_of(hv.frames.refs(mfn), domain)
 }

@@ -136,18 +136,14 @@ pub(super) mod refs {
         refs as u32
     }
 
-    /// Whether the frame is in use for this domain, as its own or lent to it. `State::Owned` and `State::Shared`
-    /// differ in their lowest bit only.
+    /// Bits that make no difference to whose the frame is: lent or owned (the states differ in their lowest bit only).
+    const HOWEVER: u64 = 1 << STATE_SHIFT | ALLOCATED;
+
+    /// Whether the frame is in use for this domain, as its own or lent to it, and one more reference can be taken: there is one,
+    /// and not too many. Frames in use have no other flags, so it is one comparison.
     #[inline(always)]
     pub const fn is_of(refs: u64, domain: DomId) -> bool {
-        const MASK: u64 = 0x6_ffff;
-        (refs >> OWNER_SHIFT) & MASK == (State::Owned as u64) << 16 | domain.raw() as u64
-    }
-
-    /// Whether one more reference can be taken: there is one, and not too many.
-    #[inline(always)]
-    pub const fn can_grow(refs: u64) -> bool {
-        count(refs).wrapping_sub(1) < MAX
+        (refs & !HOWEVER).wrapping_sub(word(State::Owned, domain) + 1) < MAX as u64
     }
 }
 
@@ -181,11 +177,22 @@ pub(super) mod kind {
     pub const fn of(kind: Kind) -> u64 {
         (kind as u64) << KIND_SHIFT
     }
-    /// Whether the word says: `want`, and at least one typed reference, not too many.
+    /// Whether the word says: `want`, and at least one typed reference, not too many. A held frame has no bits but these and the
+    /// pin, so it is one comparison.
     #[inline(always)]
     pub const fn is_held(word: u64, want: Kind) -> bool {
-        const MASK: u64 = 7 << KIND_SHIFT | BUSY | PARTIAL;
-        word & MASK == of(want) && count(word).wrapping_sub(1) < MAX
+        (word & !PINNED).wrapping_sub(of(want) + 1) < MAX as u64
+    }
+    /// Whether the word says: `want`, with exactly one typed reference, which is no pin.
+    #[inline(always)]
+    pub const fn is_sole(word: u64, want: Kind) -> bool {
+        word == of(want) | 1
+    }
+    /// Whether a writable mapping may come without ado: nobody uses the frame, and it was writable before, or nothing.
+    #[inline(always)]
+    pub const fn may_become_writable(word: u64) -> bool {
+        let state = word & !(STAMP << AUX_SHIFT);
+        state == of(Kind::Writable) || state == 0
     }
     /// No typed reference; the last was dropped at `stamp`.
     pub const fn idle(kind: Kind, stamp: u32) -> u64 {

@@ -186,15 +186,15 @@ impl FrameTable {
     /// Takes a general reference if the frame is in use and this domain's, or lent to it.
     #[inline]
     pub fn get_page(&self, mfn: Mfn, domain: DomId) -> bool {
-        let Some(info) = self.info(mfn) else { return false };
-        let mut word = info.refs.load(Ordering::Relaxed);
-        while refs::is_of(word, domain) && refs::can_grow(word) {
-            match info.refs.compare_exchange_weak(word, word + 1, Ordering::AcqRel, Ordering::Relaxed) {
-                Ok(_) => return true,
-                Err(now) => word = now,
-            }
-        }
-        false
+        self.info(mfn).is_some_and(|info| get_page_of(info, domain))
+    }
+
+    /// The kind of a frame with typed references; [`Kind::None`] without. It may change at once.
+    #[inline(always)]
+    pub fn kind_now(&self, mfn: Mfn) -> Kind {
+        let Some(info) = self.info(mfn) else { return Kind::None };
+        let word = info.kind.load(Ordering::Relaxed);
+        if kind::count(word) == 0 { Kind::None } else { kind::kind(word) }
     }
 
     /// Whether the frame's kind is this one, with references. Of use only to who holds a reference.
@@ -267,6 +267,19 @@ impl FrameTable {
     pub(super) fn check_heap(&self) -> Result<u64, &'static str> {
         self.heap.lock().check(self.info)
     }
+}
+
+/// [`FrameTable::get_page`] for a frame that is known.
+#[inline(always)]
+pub(super) fn get_page_of(info: &FrameInfo, domain: DomId) -> bool {
+    let mut word = info.refs.load(Ordering::Relaxed);
+    while refs::is_of(word, domain) {
+        match info.refs.compare_exchange_weak(word, word + 1, Ordering::AcqRel, Ordering::Relaxed) {
+            Ok(_) => return true,
+            Err(now) => word = now,
+        }
+    }
+    false
 }
 
 /// Allocates 2^`order` adjacent frames (aligned to their size). For a domain they come with one reference each, the allocation;

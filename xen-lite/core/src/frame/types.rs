@@ -77,22 +77,64 @@ pub fn get_held<P: Platform>(hv: &Hypervisor<P>, mfn: Mfn, domain: DomId, want: 
     while kind::is_held(word, want) {
         match info.kind.compare_exchange_weak(word, word + 1, Ordering::AcqRel, Ordering::Relaxed) {
             Ok(_) if refs::is_of(info.refs.load(Ordering::Acquire), domain) => return true,
-            Ok(_) => {
-                put_page_type(hv, mfn);
-                return false;
-            }
+            Ok(_) => return undo(hv, mfn),
             Err(now) => word = now,
         }
     }
     false
 }
 
-/// As [`get_held`] for a frame that is known to be the right domain's only afterwards: returns the owner.
+/// Takes a typed reference for a writable mapping where that is simple: the frame is mapped writable already, or by nobody, and
+/// was nothing else before. `false`: see [`get_page_type`].
 #[inline(always)]
-pub fn get_held_of_any<P: Platform>(hv: &Hypervisor<P>, mfn: Mfn, want: Kind) -> Option<DomId> {
-    let info = hv.frames.info(mfn)?;
-    let owner = refs::owner(info.refs.load(Ordering::Relaxed));
-    get_held(hv, mfn, owner, want).then_some(owner)
+pub(super) fn get_writable<P: Platform>(
+    hv: &Hypervisor<P>,
+    info: &FrameInfo,
+    mfn: Mfn,
+    domain: DomId,
+) -> bool {
+    let general = info.refs.load(Ordering::Relaxed);
+    if !refs::is_of(general, domain) {
+        return false;
+    }
+    let word = info.kind.load(Ordering::Relaxed);
+    if kind::is_held(word, Kind::Writable) {
+        // The frame may have changed hands before this; if so, the slow way sorts it out.
+        return exchange(info, word, word + 1)
+            && (refs::is_of(info.refs.load(Ordering::Acquire), domain) || undo(hv, mfn));
+    }
+    if !kind::may_become_writable(word) {
+        return false;
+    }
+    // The general reference first: it is what the state holds afterwards.
+    let took = info.refs.compare_exchange(general, general + 1, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+    if took && !exchange(info, word, kind::of(Kind::Writable) | 1) {
+        put_page(hv, mfn);
+        return false;
+    }
+    took
+}
+
+/// Gives a typed reference back that was not to be had.
+#[cold]
+fn undo<P: Platform>(hv: &Hypervisor<P>, mfn: Mfn) -> bool {
+    put_page_type(hv, mfn);
+    false
+}
+
+/// Drops a typed reference of a writable mapping.
+#[inline(always)]
+pub(super) fn put_writable<P: Platform>(hv: &Hypervisor<P>, info: &FrameInfo, mfn: Mfn) {
+    let word = info.kind.load(Ordering::Relaxed);
+    if kind::is_sole(word, Kind::Writable) {
+        if exchange(info, word, kind::idle(Kind::Writable, hv.frames.flushes.stamp())) {
+            put_page(hv, mfn);
+            return;
+        }
+    } else if kind::is_held(word, Kind::Writable) && exchange(info, word, word - 1) {
+        return;
+    }
+    put_page_type(hv, mfn);
 }
 
 #[inline(never)]
@@ -138,6 +180,7 @@ fn acquire<P: Platform>(hv: &Hypervisor<P>, mfn: Mfn, domain: DomId, want: Kind)
     }
 }
 
+#[inline(always)]
 fn exchange(info: &FrameInfo, from: u64, to: u64) -> bool {
     info.kind.compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed).is_ok()
 }

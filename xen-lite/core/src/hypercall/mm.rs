@@ -124,7 +124,7 @@ impl Held {
             return true;
         }
         self.release(hv, caller);
-        let kind = hv.frames.describe(mfn).1;
+        let kind = hv.frames.kind_now(mfn);
         if kind.level() == 0 || !frame::get_held(hv, mfn, owner, kind) {
             return false;
         }

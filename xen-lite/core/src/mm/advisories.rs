@@ -133,7 +133,7 @@ fn foreign_frames_need_the_right_and_the_name() {
         assert_eq!(call(99), Err(Fail::Errno(Errno::ESRCH)));
         // The foreign domain ends: its frame stays until the mapping goes.
         space.other.advance(crate::domain::Life::Dying);
-        super::relinquish(&space.hv, &space.other).unwrap();
+        assert!(super::relinquish(&space.hv, &space.other).is_ok());
         let left = space.other.memory.total.load(core::sync::atomic::Ordering::Relaxed);
         assert_eq!(left, u32::from(privileged));
         assert_eq!(update(&space, space.l1, 40, 0), Ok(()));
@@ -300,6 +300,21 @@ fn every_interruption_resumes_or_undoes() {
                 assert!(low.iter().chain([&root, &l3]).all(untouched), "all undone");
             }
         }
+    }
+}
+
+/// A tree whose lowest table maps one of those above it writable, while all of them are being checked.
+#[test]
+fn a_table_below_does_not_wait_for_those_above() {
+    let space = space();
+    let tables: Vec<Mfn> = (0..4).map(|n| space.spare(n)).collect();
+    for above in &tables {
+        tables.iter().for_each(|mfn| space.hv.platform.clear(*mfn));
+        (0..3).for_each(|n| space.hv.platform.store(tables[n], 0, to(tables[n + 1], PRESENT)));
+        space.hv.platform.store(tables[3], 9, to(*above, PRESENT | WRITABLE));
+        let result = types::pin(&space.hv, tables[0], space.domain.id, Kind::L4);
+        assert_eq!(result, Err(Stop::Errno(Errno::EBUSY)));
+        space.audit();
     }
 }
 
