@@ -118,6 +118,11 @@ impl Word {
 }
 
 impl Fifo {
+    /// The pages of the array.
+    pub(super) fn pages(&self) -> &[Mfn] {
+        &self.pages
+    }
+
     fn word(&self, port: u32) -> Option<Word> {
         let port = port as usize;
         let mfn = *self.pages.get(port / WORDS_PER_PAGE)?;
@@ -189,6 +194,11 @@ fn control_block(vcpu: &Vcpu) -> Option<MachineAddr> {
         u64::MAX => None,
         address => Some(MachineAddr::new(address)),
     }
+}
+
+/// The frame of a vCPU's control block.
+pub(super) fn control_frame(vcpu: &Vcpu) -> Option<Mfn> {
+    control_block(vcpu).map(MachineAddr::mfn)
 }
 
 /// Writes the first event of a queue into the control block. Only the hypervisor writes heads, under the table's lock.

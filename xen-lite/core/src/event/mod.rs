@@ -41,7 +41,7 @@ mod ops;
 mod tests;
 mod two_level;
 
-pub use close::{close, close_all, reset};
+pub use close::{close, close_all, held_frames, reset};
 pub use deliver::{is_pending, mark_upcall, notify_port, send, send_global_virq, send_vcpu_virq, unmask};
 pub use fifo::{LINK_BITS, expand_array, init_control, set_priority};
 pub use ops::{

@@ -1,6 +1,7 @@
 //! Mapping and unmapping.
 
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 use abi::grant_table::*;
 
@@ -417,4 +418,12 @@ pub fn release_all<P: Platform>(hv: &Hypervisor<P>, domain: &Arc<Domain>) -> Res
             return Err(Fail::Again);
         }
     }
+}
+
+/// For audits: the frames that a domain mapped for devices, and whether only for reading.
+pub fn device_frames(domain: &Domain) -> Vec<(Mfn, bool)> {
+    let mut maptrack = domain.grants.maptrack.lock();
+    let handles = 0..maptrack.len();
+    let device = |handle| maptrack.get(handle).filter(|mapping| mapping.device).map(|m| (m.frame, m.readonly));
+    handles.filter_map(device).collect()
 }

@@ -243,3 +243,13 @@ pub fn free_table<P: Platform>(hv: &Hypervisor<P>, domain: &Domain) {
         mm::free_shared(hv, mfn);
     }
 }
+
+/// For audits: whether `mapper` uses a grant of this frame, or is giving up all that it uses.
+pub fn is_mapped_by(granter: &Domain, mapper: &Domain, frame: Mfn) -> bool {
+    if mapper.grants.maptrack.lock().closed {
+        return true;
+    }
+    let table = granter.grants.table.lock();
+    let uses = |active: &Active| active.is_used() && active.user == mapper.id.raw() && active.frame == frame.raw();
+    table.active.iter().any(|entries| entries.iter().any(uses))
+}
