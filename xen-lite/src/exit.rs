@@ -20,10 +20,16 @@ use crate::{fixup, interrupt, panic, run};
 pub struct Resume {
     /// Registers of the vCPU to resume.
     pub registers: *mut Registers,
-    /// The same vCPU that entered, by SYSCALL, goes on with flat selectors; RBX, RBP and R12 to R15 are unchanged, and RCX and
-    /// R11 may be lost.
-    pub by_sysret: u64,
+    /// [`IRETQ`], [`SYSRET`] or [`LONG_WAY`]; the latter two only after SYSCALL.
+    pub how: u64,
 }
+
+/// All registers are loaded.
+pub const IRETQ: u64 = 0;
+/// The same vCPU goes on with flat selectors; RBX, RBP and R12 to R15 are unchanged, and RCX and R11 may be lost.
+pub const SYSRET: u64 = 1;
+/// The entry code saves RBX, RBP and R12 to R15, and calls [`guest_syscall_long`].
+pub const LONG_WAY: u64 = 2;
 
 const OFFSET_OF_REGISTERS: usize = core::mem::offset_of!(VcpuState, regs);
 
@@ -50,55 +56,69 @@ pub unsafe extern "C" fn guest_syscall(registers: *mut Registers) -> Resume {
     let mut caller = Caller::new(&running.domain, &running.vcpu, state);
     if mode == Mode::User {
         let result = trap::syscall(hv(), &mut caller);
-        return leave(cpu, &caller, registers, result, true);
+        return leave_syscall(cpu, &caller, registers, result, SYSRET);
     }
     let number = caller.state.regs.rax;
     let mut args = hypercall::arguments(&caller.state.regs);
     let outcome = hypercall::dispatch(hv(), &mut caller, number, &mut args);
+    if let Ok(done) = &outcome
+        && is_nothing(&done.effects)
+    {
+        caller.state.regs.rax = done.value as u64;
+        let how = if trap::has_pending(hv(), &caller) { LONG_WAY } else { SYSRET };
+        return Resume { registers, how };
+    }
     match outcome {
         Ok(done) if !done.effects.todo.intersects(NOT_BY_SYSRET) => {
             caller.state.regs.rax = done.value as u64;
-            if done.effects != Effects::NONE {
-                run::apply_effects(cpu, caller.state, done.effects);
-            }
-            leave(cpu, &caller, registers, Ok(Effects::NONE), true)
+            run::apply_effects(cpu, caller.state, done.effects);
+            leave_syscall(cpu, &caller, registers, Ok(Effects::NONE), SYSRET)
         }
-        Ok(Done { effects: REPLACED, .. }) => leave(cpu, &caller, registers, Ok(Effects::NONE), false),
-        outcome => conclude(cpu, caller, outcome, &args),
+        Ok(Done { effects: REPLACED, .. }) => {
+            leave_syscall(cpu, &caller, registers, Ok(Effects::NONE), IRETQ)
+        }
+        outcome => {
+            let result = hypercall::conclude(&mut caller, outcome, &args);
+            leave_syscall(cpu, &caller, registers, result, IRETQ)
+        }
     }
 }
 
 /// What `iret` leads to: nothing but other registers.
 const REPLACED: Effects = Effects::todo(Todo::REGS_REPLACED);
 
-/// The short way back when nothing is left to do, else the long one.
+/// Effects after which another vCPU may run, or this one with other registers.
+const NOT_BY_SYSRET: Todo = Todo::RESCHEDULE.union(Todo::REGS_REPLACED);
+
+/// Whether effects ask for nothing.
 #[inline(always)]
-fn leave(
+fn is_nothing(effects: &Effects) -> bool {
+    u64::from(effects.todo.bits()) | effects.kick == 0
+}
+
+/// Back from SYSCALL in the way `how`, if nothing is left to do; what is left is noted for [`guest_syscall_long`].
+#[inline(always)]
+fn leave_syscall(
     cpu: &'static PerCpu,
     caller: &Caller<'_>,
     registers: *mut Registers,
     result: Outcome,
-    sysret: bool,
+    how: u64,
 ) -> Resume {
-    let nothing = matches!(result, Ok(effects) if effects.todo.is_empty() && effects.kick == 0);
-    if nothing && !trap::has_pending(hv(), caller) {
-        return Resume { registers, by_sysret: u64::from(sysret) };
+    if matches!(&result, Ok(effects) if is_nothing(effects)) && !trap::has_pending(hv(), caller) {
+        return Resume { registers, how };
     }
-    run::finish(cpu, result)
+    cpu.unfinished.set(result);
+    Resume { registers, how: LONG_WAY }
 }
 
-/// Effects after which another vCPU may run, or this one with other registers.
-const NOT_BY_SYSRET: Todo = Todo::RESCHEDULE.union(Todo::REGS_REPLACED);
-
-/// A hypercall that did not simply succeed.
-#[inline(never)]
-fn conclude(
-    cpu: &'static PerCpu,
-    mut caller: Caller<'_>,
-    outcome: Result<Done, Fail>,
-    args: &Args,
-) -> Resume {
-    run::finish(cpu, hypercall::conclude(&mut caller, outcome, args))
+/// The rest of a SYSCALL that has consequences, now that all registers are saved.
+///
+/// # Safety
+/// S-08: called by the entry code alone.
+pub unsafe extern "C" fn guest_syscall_long() -> Resume {
+    let cpu = PerCpu::get();
+    run::finish(cpu, cpu.unfinished.replace(Ok(Effects::NONE)))
 }
 
 /// Anything else that stops a guest.
@@ -122,7 +142,10 @@ pub unsafe extern "C" fn guest_exit(registers: *mut Registers) -> Resume {
         SYSENTER => sysenter(&mut caller),
         _ => trap::inject(hv(), &mut caller, trap::vector::UD, 0),
     };
-    leave(cpu, &caller, registers, result, false)
+    if matches!(&result, Ok(effects) if is_nothing(effects)) && !trap::has_pending(hv(), &caller) {
+        return Resume { registers, how: IRETQ };
+    }
+    run::finish(cpu, result)
 }
 
 type Outcome = Result<Effects, Why>;

@@ -12,7 +12,7 @@ use alloc::sync::Arc;
 
 use crate::cpu::percpu::Running;
 use crate::cpu::{CR0_TS, PerCpu, descriptors, fpu, segments};
-use crate::exit::Resume;
+use crate::exit::{IRETQ, Resume};
 use crate::hypervisor::hv;
 use crate::{memory, platform, time};
 
@@ -36,7 +36,7 @@ pub fn finish(cpu: &'static PerCpu, result: Result<Effects, Why>) -> Resume {
                 continue;
             }
         }
-        return Resume { registers, by_sysret: 0 };
+        return Resume { registers, how: IRETQ };
     }
 }
 

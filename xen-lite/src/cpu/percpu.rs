@@ -11,6 +11,7 @@ use spin::MutexGuard;
 use xen_lite_core::addr::CpuId;
 use xen_lite_core::domain::{Domain, Vcpu, VcpuState};
 use xen_lite_core::effects::Effects;
+use xen_lite_core::fail::Why;
 
 use super::descriptors::Tss;
 use crate::layout::MAX_CPUS;
@@ -47,6 +48,8 @@ pub struct PerCpu {
     pub tsc_aux: Cell<u32>,
     /// What interrupts asked for while the CPU was idle.
     pub idle_effects: Cell<Effects>,
+    /// What a SYSCALL led to, between its short and its long part.
+    pub unfinished: Cell<Result<Effects, Why>>,
     /// Task state: stacks for exceptions.
     pub tss: core::cell::UnsafeCell<Tss>,
 }
@@ -100,6 +103,7 @@ impl PerCpu {
             root: Cell::new(0),
             tsc_aux: Cell::new(0),
             idle_effects: Cell::new(Effects::NONE),
+            unfinished: Cell::new(Ok(Effects::NONE)),
             tss: core::cell::UnsafeCell::new(Tss::new()),
         }));
         cpu.this.set(cpu);

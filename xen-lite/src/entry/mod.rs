@@ -38,6 +38,7 @@ const R15: usize = core::mem::offset_of!(Registers, r15);
 const RIP: usize = core::mem::offset_of!(Registers, rip);
 const _: () = {
     assert!(size_of::<Registers>() == 176 && align_of::<Registers>() == 16);
+    assert!(core::mem::offset_of!(Registers, rbx) == 48 && core::mem::offset_of!(Registers, r11) == 56);
     assert!(R15 == 8 && core::mem::offset_of!(Registers, ss) == 168 && RIP == 136);
 };
 
@@ -108,11 +109,9 @@ entry_save:
     mov     rsp, gs:[{stack}]
     call    {guest_exit}
 
-    /* RAX: registers of the vCPU to resume; RDX: its RBX, RBP, R12-R15 are loaded, and SYSRET will do. */
+    /* RAX: registers of the vCPU to resume. */
     .balign 16
 entry_resume:
-    test    edx, edx
-    jnz     entry_sysret
     lea     rsp, [rax + 8]
     POP_REGISTERS
     add     rsp, 8
@@ -121,7 +120,41 @@ entry_resume:
 entry_iretq:
     iretq
 
-entry_sysret:
+    /* A loaded vCPU is started: RDI has its registers. */
+    .globl entry_first
+entry_first:
+    mov     rax, rdi
+    jmp     entry_resume
+
+    .balign 16
+    .globl entry_syscall
+entry_syscall:
+    swapgs
+    mov     gs:[{scratch}], rsp
+    mov     rsp, gs:[{registers_end}]
+    push    {flat_ds}
+    push    qword ptr gs:[{scratch}]
+    push    r11
+    push    {flat_cs64}
+    push    rcx
+    push    0
+    mov     dword ptr [rsp + 4], {syscall}
+    push    rdi
+    push    rsi
+    push    rdx
+    push    rcx
+    push    rax
+    push    r8
+    push    r9
+    push    r10
+    push    r11
+    lea     rdi, [rsp - 56]
+    mov     rsp, gs:[{stack}]
+    call    {guest_syscall}
+
+    /* RAX: the same registers; RDX: how to go on. Those that a callee preserves are still the guest's. */
+    cmp     edx, {sysret}
+    jne     2f
     /* A RIP that is not canonical would make SYSRET fault in ring 0. */
     mov     rcx, [rax + 136]
     mov     rdx, rcx
@@ -140,33 +173,17 @@ entry_sysret:
     mov     rax, [rax + 88]
     swapgs
     sysretq
+
 1:  xor     edx, edx
-    jmp     entry_resume
-
-    /* A loaded vCPU is started: RDI has its registers. */
-    .globl entry_first
-entry_first:
-    mov     rax, rdi
-    xor     edx, edx
-    jmp     entry_resume
-
-    .balign 16
-    .globl entry_syscall
-entry_syscall:
-    swapgs
-    mov     gs:[{scratch}], rsp
-    mov     rsp, gs:[{registers_end}]
-    push    {flat_ds}
-    push    qword ptr gs:[{scratch}]
-    push    r11
-    push    {flat_cs64}
-    push    rcx
-    push    0
-    mov     dword ptr [rsp + 4], {syscall}
-    PUSH_REGISTERS
-    lea     rdi, [rsp - 8]
-    mov     rsp, gs:[{stack}]
-    call    {guest_syscall}
+2:  mov     [rax + 8], r15
+    mov     [rax + 16], r14
+    mov     [rax + 24], r13
+    mov     [rax + 32], r12
+    mov     [rax + 40], rbp
+    mov     [rax + 48], rbx
+    test    edx, edx
+    jz      entry_resume
+    call    {guest_syscall_long}
     jmp     entry_resume
 
     .balign 16
@@ -309,6 +326,8 @@ entry_ist:
     sysenter = const SYSENTER,
     return_fault = const RETURN_FAULT,
     guest_exit = sym crate::exit::guest_exit,
+    sysret = const crate::exit::SYSRET,
+    guest_syscall_long = sym crate::exit::guest_syscall_long,
     guest_syscall = sym crate::exit::guest_syscall,
     hypervisor_exit = sym crate::exit::hypervisor_exit,
     ist_exit = sym crate::exit::ist_exit,

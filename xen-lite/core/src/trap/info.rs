@@ -22,7 +22,8 @@ pub fn upcall_due<P: Platform>(hv: &Hypervisor<P>, vcpu: &Vcpu) -> bool {
     let Some(address) = vcpu.info() else { return false };
     let (mfn, word) = place(address);
     let value = hv.platform.load(mfn, word);
-    value & PENDING != 0 && value & MASK == 0
+    // Mask zero and pending not: the two bytes as a number are 1 to 255.
+    (value as u16).wrapping_sub(1) < PENDING as u16
 }
 
 /// Whether an event waits, masked or not.
