@@ -16,7 +16,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use abi::errno::Errno;
-use kernel_image::{Image, PvInfo, layout};
+use kernel_image::{Image, ImageError, PvInfo, layout};
 
 use crate::DomId;
 use crate::hypervisor::{Hypervisor, NewDomain, Window, explain};
@@ -80,9 +80,22 @@ pub struct Prepared<'a> {
     layout: layout::Layout,
 }
 
+/// Whether the kernel has to be unpacked, which takes seconds.
+pub fn takes_long(kernel: &[u8]) -> bool {
+    kernel_image::requirements(kernel).is_ok_and(|needs| needs.format != "ELF")
+}
+
 /// Unpacks and judges the kernel and plans the memory; touches no hypervisor.
 pub fn prepare<'a>(plan: &Plan<'a>, features: u32) -> Result<Prepared<'a>, String> {
-    let named = |error: kernel_image::ImageError| format!("{}: {error}", plan.kernel_name);
+    let named = |error: ImageError| {
+        let hint = match error {
+            ImageError::NoMemory { .. } => {
+                "; give Dom0 more, with dom0_mem= on the hypervisor's command line"
+            }
+            _ => "",
+        };
+        format!("{}: {error}{hint}", plan.kernel_name)
+    };
     let elf = kernel_image::unpack(plan.kernel, KERNEL_MAX).map_err(named)?;
     let image = Image::parse(&elf).map_err(named)?;
     image.check_features(features, false).map_err(named)?;
@@ -92,8 +105,12 @@ pub fn prepare<'a>(plan: &Plan<'a>, features: u32) -> Result<Prepared<'a>, Strin
         nr_pages: plan.memory << 8,
         initrd_bytes: plan.initrd.len() as u64,
     };
-    let enough =
-        |error| format!("{}; set memory (now {} MiB) higher in the guest's file", named(error), plan.memory);
+    let enough = |error: ImageError| match error {
+        ImageError::TooSmall { .. } => {
+            format!("{}; set memory (now {} MiB) higher in the guest's file", named(error), plan.memory)
+        }
+        other => named(other),
+    };
     let layout = layout::plan(&image, &request).map_err(enough)?;
     Ok(Prepared { elf, image, info, layout })
 }

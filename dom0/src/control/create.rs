@@ -38,6 +38,12 @@ impl<H: Hypervisor> Control<'_, H> {
         Ok(Created { dom, name, warnings })
     }
 
+    /// Whether creating this guest will take so long that a person should be told.
+    pub fn takes_long(&self, wanted: &str) -> bool {
+        let kernel = self.files.guest(wanted).ok().and_then(|(guest, _)| self.files.get(&guest.kernel));
+        kernel.is_some_and(|file| builder::takes_long(file.data))
+    }
+
     fn free_name(&self, name: String, one_of_several: bool) -> Result<String, String> {
         let taken = |name: &str| self.domains.values().any(|d| d.guest.name == name);
         if !taken(&name) {

@@ -42,7 +42,9 @@ pub fn power_off() -> ! {
         // Does not return if it works. A hypervisor without this call switches off by itself below.
         match platform::enter_acpi_sleep(S5, value(types.a), value(types.b)) {
             Ok(()) | Err(Errno::ENOSYS) => {}
-            Err(error) => println!("ACPI power-off is refused ({error}); the hypervisor is asked to end instead."),
+            Err(error) => {
+                println!("ACPI power-off is refused ({error}); the hypervisor is asked to end instead.")
+            }
         }
         console::flush();
     }

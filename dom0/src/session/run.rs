@@ -132,6 +132,9 @@ impl<H: Hypervisor> Session<'_, H> {
     /// Creates one or several; returns the last one's number.
     pub(super) fn create(&mut self, guest: &str, count: u32) -> Result<DomId, String> {
         let mut last = DomId::ZERO;
+        if self.control.takes_long(guest) {
+            self.say(&format!("unpacking the kernel of {guest}; this takes some seconds"));
+        }
         for _ in 0..count {
             let created = self.control.create(guest, count > 1)?;
             for warning in &created.warnings {
