@@ -13,6 +13,12 @@ const WINDOW: usize = 64;
 /// Frames asked for in one call.
 const BATCH: usize = 1024;
 
+/// The message for a guest that is larger than the free memory; both numbers are pages.
+pub fn too_little(have: u64, want: u64) -> String {
+    let (have, want) = (have >> 8, want >> 8);
+    format!("not enough free memory: {have} of {want} MiB; type free, destroy a guest or give this one less")
+}
+
 /// The frames and the window over some of them.
 pub struct Memory<W> {
     dom: DomId,
@@ -23,7 +29,8 @@ pub struct Memory<W> {
 impl<W: Window> Memory<W> {
     /// Allocates all pages.
     pub fn populate<H: Hypervisor<Window = W>>(hv: &mut H, dom: DomId, pages: u64) -> Result<Self, String> {
-        let mut mfns = Vec::with_capacity(pages as usize);
+        // Grows with what was really allocated: a guest's file may ask for any amount.
+        let mut mfns = Vec::new();
         while mfns.len() < pages as usize {
             let count = BATCH.min(pages as usize - mfns.len());
             let more =
@@ -31,10 +38,7 @@ impl<W: Window> Memory<W> {
             let short = more.len() < count;
             mfns.extend(more);
             if short {
-                let (have, want) = (mfns.len() >> 8, pages >> 8);
-                return Err(format!(
-                    "not enough free memory: {have} of {want} MiB; type free, destroy a guest or give this one less"
-                ));
+                return Err(too_little(mfns.len() as u64, pages));
             }
         }
         Ok(Self { dom, mfns, window: None })

@@ -117,6 +117,10 @@ pub fn prepare<'a>(plan: &Plan<'a>, features: u32) -> Result<Prepared<'a>, Strin
 
 /// Builds the domain. On failure nothing is left of it.
 pub fn build<H: Hypervisor>(hv: &mut H, plan: &Plan<'_>, prepared: Prepared<'_>) -> Result<Built, String> {
+    let (free, pages) = (call("physinfo", hv.host_info())?.free_pages, prepared.layout.nr_pages());
+    if pages > free {
+        return Err(memory::too_little(free, pages));
+    }
     let new = NewDomain { handle: plan.uuid, max_vcpus: plan.vcpus };
     let dom = hv.create_domain(&new).map_err(|e| explain("createdomain", e))?;
     let built = Builder { hv, plan, dom, prepared: &prepared }.run();

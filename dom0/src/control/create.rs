@@ -45,6 +45,9 @@ impl<H: Hypervisor> Control<'_, H> {
     }
 
     fn free_name(&self, name: String, one_of_several: bool) -> Result<String, String> {
+        if name == "Domain-0" {
+            return Err("Domain-0 is Dom0's own name; give the guest another".to_string());
+        }
         let taken = |name: &str| self.domains.values().any(|d| d.guest.name == name);
         if !taken(&name) {
             return Ok(name);

@@ -150,6 +150,10 @@ fn damaged_images_give_one_line() {
     let short =
         run(&Fake::new(1000), &images(), "expect-error 'not enough free memory' create hello; poweroff");
     assert!(short.contains("SCRIPT ok"), "{short}");
+    let kernel = fake::kernel(b"");
+    let greedy = fake::archive(&[("g.cfg", b"kernel='k'\nmemory=100000\nname='g'"), ("k", &kernel)]);
+    let printed = run(&Fake::new(1000), &greedy, "expect-error 'of 100000 MiB' create g; poweroff");
+    assert!(printed.contains("SCRIPT ok"), "{printed}");
 }
 
 #[test]

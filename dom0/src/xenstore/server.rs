@@ -35,7 +35,7 @@ pub struct Quota {
 impl Default for Quota {
     fn default() -> Self {
         let limits = Limits { nodes: 1000, value: 2048, perms: 5 };
-        Self { limits, watches: 128, transactions: 10, transaction_nodes: 1024 }
+        Self { limits, watches: 128, transactions: 10, transaction_nodes: 256 }
     }
 }
 
