@@ -19,6 +19,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("domu-sdk", &["xen-lite-abi", "domu-sdk-macros"]),
     ("dom0", &["xen-lite-abi", "kernel-image", "domu-sdk"]),
     ("test-guests", &["xen-lite-abi", "domu-sdk"]),
+    ("conformance", &["xen-lite-abi", "domu-sdk"]),
     ("runner", &[]),
     ("xtask", &["kernel-image", "runner", "xen-lite-abi"]),
 ];
