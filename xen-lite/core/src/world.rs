@@ -238,7 +238,7 @@ impl Platform for World {
     }
     fn interrupt_pending(&self) -> bool {
         let every = self.every.load(Ordering::SeqCst);
-        every != 0 && (self.looks.fetch_add(1, Ordering::SeqCst) + 1) % every == 0
+        every != 0 && (self.looks.fetch_add(1, Ordering::SeqCst) + 1).is_multiple_of(every)
     }
     fn kick(&self, effects: &Effects) {
         self.kicks.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(effects.kick);

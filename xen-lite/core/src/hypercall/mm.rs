@@ -94,7 +94,7 @@ impl Progress {
             Ok(()) => Ok(Done::OK),
             Err(Fail::Again) => {
                 args[0] += self.at * size as u64;
-                args[1] = self.count - self.at | u64::from(PREEMPTED);
+                args[1] = (self.count - self.at) | u64::from(PREEMPTED);
                 Err(Fail::Again)
             }
             Err(other) => Err(other),
@@ -373,3 +373,6 @@ impl From<Errno> for Stop {
         Stop::Errno(errno)
     }
 }
+
+#[cfg(test)]
+mod tests;

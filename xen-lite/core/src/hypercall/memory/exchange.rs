@@ -76,7 +76,7 @@ fn agree<P: Platform>(
     }
     let chunk_order = old.extent_order.max(new.extent_order);
     let per_chunk = (1u64 << (chunk_order - old.extent_order), 1u64 << (chunk_order - new.extent_order));
-    if old.nr_extents % per_chunk.0 != 0 || wanted.nr_exchanged % per_chunk.0 != 0 {
+    if old.nr_extents % per_chunk.0 != 0 || !wanted.nr_exchanged.is_multiple_of(per_chunk.0) {
         return Err(Errno::EINVAL);
     }
     let target = self_or_control(hv, caller, DomId::new(old.domid))?;

@@ -268,7 +268,7 @@ impl Instruction {
     }
 
     fn flags(&self, result: u64, carry: bool, overflow: bool, half: bool, regs: &mut Registers) {
-        let parity = (result as u8).count_ones() % 2 == 0;
+        let parity = (result as u8).count_ones().is_multiple_of(2);
         let set = [
             (CF, carry),
             (PF, parity),
