@@ -3,6 +3,9 @@
 //! The core has checked that the range is canonical and outside of the hypervisor's part. A page that is not there, or not
 //! writable, makes the instruction fault; the fault handler finds it in the table of [`crate::fixup`], and the copy fails.
 //! Small sizes that the compiler knows become single loads and stores.
+//!
+//! The beginning of a range is checked here once more. That is enough: all addresses below the hypervisor's part down to the
+//! lower half are not canonical, so a copy that begins outside of it faults before it gets there.
 
 use core::arch::asm;
 
@@ -10,36 +13,56 @@ use xen_lite_core::platform::Fault;
 
 use crate::fixup;
 
-/// Up to this size, and in multiples of 8, copies are unrolled.
-const SMALL: usize = 256;
+/// Moves words at fixed distances, each by a load and a store.
+macro_rules! move_words {
+    ($to:ident, $from:ident, $($offset:literal)*) => {
+        asm!(
+            $(
+                concat!("2: mov {word}, [{from} + ", $offset, "]"),
+                concat!("3: mov [{to} + ", $offset, "], {word}"),
+                fixup!("2", "{fault}"),
+                fixup!("3", "{fault}"),
+            )*
+            word = out(reg) _,
+            from = in(reg) $from,
+            to = in(reg) $to,
+            fault = label { return Err(Fault) },
+            options(nostack, preserves_flags)
+        )
+    };
+}
 
-/// Moves 8 bytes.
+/// Moves up to 12 words; `false` when the size is another one. Sizes are constants at most places, and then so is the choice.
 ///
 /// # Safety
 /// S-03: one of the addresses is the hypervisor's own and valid, the other outside of the hypervisor's part.
 #[inline(always)]
-unsafe fn move_word(to: u64, from: u64) -> Result<(), Fault> {
+unsafe fn move_few(to: u64, from: u64, size: usize) -> Result<bool, Fault> {
     // SAFETY: S-03: as the caller promises; a fault lands in the label.
     unsafe {
-        asm!(
-            "2: mov {word}, [{from}]",
-            "3: mov [{to}], {word}",
-            fixup!("2", "{fault}"),
-            fixup!("3", "{fault}"),
-            word = out(reg) _,
-            from = in(reg) from,
-            to = in(reg) to,
-            fault = label { return Err(Fault) },
-            options(nostack, preserves_flags)
-        );
+        match size {
+            8 => move_words!(to, from, 0),
+            16 => move_words!(to, from, 0 8),
+            24 => move_words!(to, from, 0 8 16),
+            32 => move_words!(to, from, 0 8 16 24),
+            40 => move_words!(to, from, 0 8 16 24 32),
+            48 => move_words!(to, from, 0 8 16 24 32 40),
+            56 => move_words!(to, from, 0 8 16 24 32 40 48),
+            64 => move_words!(to, from, 0 8 16 24 32 40 48 56),
+            72 => move_words!(to, from, 0 8 16 24 32 40 48 56 64),
+            80 => move_words!(to, from, 0 8 16 24 32 40 48 56 64 72),
+            88 => move_words!(to, from, 0 8 16 24 32 40 48 56 64 72 80),
+            96 => move_words!(to, from, 0 8 16 24 32 40 48 56 64 72 80 88),
+            _ => return Ok(false),
+        }
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Moves any number of bytes.
 ///
 /// # Safety
-/// S-03: as [`move_word`].
+/// S-03: as [`move_few`].
 unsafe fn move_bytes(to: u64, from: u64, size: usize) -> Result<(), Fault> {
     // SAFETY: S-03: as the caller promises; a fault lands in the label.
     unsafe {
@@ -63,18 +86,11 @@ unsafe fn move_bytes(to: u64, from: u64, size: usize) -> Result<(), Fault> {
 /// Moves bytes in the way that suits the size.
 ///
 /// # Safety
-/// S-03: as [`move_word`].
+/// S-03: as [`move_few`].
 #[inline(always)]
 unsafe fn transfer(to: u64, from: u64, size: usize) -> Result<(), Fault> {
-    if size <= SMALL && size.is_multiple_of(8) {
-        for offset in (0..size as u64).step_by(8) {
-            // SAFETY: S-03: as the caller promises.
-            unsafe { move_word(to + offset, from + offset)? };
-        }
-        return Ok(());
-    }
     // SAFETY: S-03: as the caller promises.
-    unsafe { move_bytes(to, from, size) }
+    unsafe { if move_few(to, from, size)? { Ok(()) } else { move_bytes(to, from, size) } }
 }
 
 /// Reads guest memory.
@@ -83,7 +99,7 @@ unsafe fn transfer(to: u64, from: u64, size: usize) -> Result<(), Fault> {
 /// Part of it cannot be read; `out` may have been changed.
 #[inline(always)]
 pub fn copy_in(from: u64, out: &mut [u8]) -> Result<(), Fault> {
-    if !fixup::is_guest_address(from) || !fixup::is_guest_address(from.wrapping_add(out.len() as u64)) {
+    if !fixup::is_guest_address(from) {
         return Err(Fault);
     }
     // SAFETY: S-03: `out` is borrowed; the other side was checked.
@@ -96,7 +112,7 @@ pub fn copy_in(from: u64, out: &mut [u8]) -> Result<(), Fault> {
 /// Part of it cannot be written; what comes before may have been.
 #[inline(always)]
 pub fn copy_out(to: u64, bytes: &[u8]) -> Result<(), Fault> {
-    if !fixup::is_guest_address(to) || !fixup::is_guest_address(to.wrapping_add(bytes.len() as u64)) {
+    if !fixup::is_guest_address(to) {
         return Err(Fault);
     }
     // SAFETY: S-03: `bytes` is borrowed; the other side was checked.

@@ -4,6 +4,7 @@ use core::fmt;
 
 use xen_lite_core::domain::Registers;
 
+use crate::boot::STACK_SIZE;
 use crate::console;
 use crate::cpu::PerCpu;
 use crate::power;
@@ -13,8 +14,6 @@ macro_rules! say {
     ($($text:tt)*) => { console::emergency(format_args!($($text)*)) };
 }
 
-/// Most words of the stack that are looked at.
-const STACK_WORDS: u64 = 1024;
 /// Most lines of a back trace.
 const TRACE_LINES: usize = 24;
 
@@ -36,7 +35,7 @@ fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
         None => say!("{}", info.message()),
     }
     say!("rsp {stack:016x} rbp {frame:016x}");
-    trace(stack);
+    trace(stack, frame);
     end(&info.message())
 }
 
@@ -64,7 +63,7 @@ pub fn fatal(frame: &Registers, cr2: u64) -> ! {
     say!("rsi {:016x} rdi {:016x} rbp {:016x} rsp {:016x}", r.rsi, r.rdi, r.rbp, r.rsp);
     say!("r8  {:016x} r9  {:016x} r10 {:016x} r11 {:016x}", r.r8, r.r9, r.r10, r.r11);
     say!("r12 {:016x} r13 {:016x} r14 {:016x} r15 {:016x}", r.r12, r.r13, r.r14, r.r15);
-    trace(frame.rsp);
+    trace(frame.rsp, frame.rbp);
     end(&name)
 }
 
@@ -72,35 +71,50 @@ fn cr3() -> u64 {
     x86_64::registers::control::Cr3::read_raw().0.start_address().as_u64()
 }
 
+fn cpu() -> u32 {
+    if PerCpu::is_ready() { PerCpu::get().id.raw() } else { 0 }
+}
+
 fn banner() {
-    let cpu = if PerCpu::is_ready() { PerCpu::get().id.raw() } else { 0 };
     say!("----[ xen-lite {} ]----", env!("CARGO_PKG_VERSION"));
-    say!("CPU {cpu} panics:");
+    say!("CPU {} panics:", cpu());
 }
 
 fn end(reason: &dyn fmt::Display) -> ! {
     say!("");
     say!("****************************************");
-    say!("Panic on CPU 0: {reason}");
+    say!("Panic on CPU {}: {reason}", cpu());
     say!("****************************************");
     power::crash()
 }
 
-/// Prints the return addresses on a stack: every word that points into the text, behind a call. There are no frame
-/// pointers, so some of them may be left over from calls that ended.
-fn trace(stack: u64) {
-    let (start, end) = symbols::text();
-    let stack = stack & !7;
-    // Stacks are 16 KiB at least on such a boundary of their size, or a page of an exception stack: stay in the page run.
-    let words = STACK_WORDS.min(((stack | 0x1fff) + 1 - stack) / 8);
+/// Prints the return addresses of the chain of frame pointers: each frame begins with the caller's frame pointer, and the
+/// return address follows. Assembly has no frames, so after an exception in it the chain may lack a line.
+fn trace(stack: u64, frame: u64) {
     say!("call trace:");
-    let mut lines = 0;
-    for index in 0..words {
-        // SAFETY: S-16: the stack pointer was the CPU's; the words up to the next 16 KiB boundary are the stack's or the image's.
-        let word = unsafe { ((stack + index * 8) as *const u64).read_volatile() };
-        if (start..end).contains(&word) && lines < TRACE_LINES {
-            say!("   {}", Code(word));
-            lines += 1;
+    let (start, end) = symbols::text();
+    let top = stack_end(stack);
+    let mut frame = frame;
+    for _ in 0..TRACE_LINES {
+        if frame < stack || frame + 16 > top || !frame.is_multiple_of(8) {
+            return;
         }
+        // SAFETY: S-16: the two words lie on the stack, between the stack pointer and the stack's end.
+        let [next, address] = unsafe { (frame as *const [u64; 2]).read_volatile() };
+        if !(start..end).contains(&address) || next <= frame {
+            return;
+        }
+        say!("   {}", Code(address));
+        frame = next;
     }
+}
+
+/// End of the stack that a stack pointer is on: the CPU's own, or at least the page.
+fn stack_end(stack: u64) -> u64 {
+    let page = (stack | 0xfff) + 1;
+    if !PerCpu::is_ready() {
+        return page;
+    }
+    let top = PerCpu::get().stack.get();
+    if stack < top && top - stack < STACK_SIZE as u64 { top } else { page }
 }

@@ -8,6 +8,8 @@ mod dom0;
 mod entry;
 pub mod info;
 
+pub use entry::STACK_SIZE;
+
 use alloc::boxed::Box;
 use alloc::string::String;
 use core::sync::atomic::Ordering;
@@ -151,6 +153,7 @@ fn start_cpu(features: &Features) -> &'static PerCpu {
     descriptors::prepare_window(cpu.id, page);
     cpu::idt::build();
     descriptors::load(cpu);
+    cpu.announce();
     cpu::idt::load();
     cpu::segments::use_fsgsbase(features.fsgsbase);
     cpu::fpu::init(features);

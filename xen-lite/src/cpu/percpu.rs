@@ -108,8 +108,12 @@ impl PerCpu {
         }));
         cpu.this.set(cpu);
         CPUS[id.index()].store(core::ptr::from_ref(cpu).cast_mut(), Ordering::Release);
-        COUNT.fetch_add(1, Ordering::Relaxed);
         cpu
+    }
+
+    /// Counts the CPU among those that run; once its GS base is set.
+    pub fn announce(&self) {
+        COUNT.fetch_add(1, Ordering::Release);
     }
 
     /// The calling CPU's.
