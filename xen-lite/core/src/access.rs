@@ -37,7 +37,11 @@ impl Deref for ControlOver {
 ///
 /// # Errors
 /// `EPERM` for a caller that is no control domain, `ESRCH` when there is no such domain.
-pub fn control_over<P: Platform>(hv: &Hypervisor<P>, caller: &Caller<'_>, id: DomId) -> Result<ControlOver, Errno> {
+pub fn control_over<P: Platform>(
+    hv: &Hypervisor<P>,
+    caller: &Caller<'_>,
+    id: DomId,
+) -> Result<ControlOver, Errno> {
     if !caller.domain.privileged {
         return Err(Errno::EPERM);
     }

@@ -122,8 +122,10 @@ pub fn first_domain<P: Platform>(hv: &Hypervisor<P>, request: &Request<'_>) -> R
         return Err(BuildError::Memory { frames: request.frames, free });
     }
     let step = |what| move |errno| BuildError::Step(what, errno);
-    let (domain, effects) = lifecycle::create_first(hv, request.frames, request.vcpus).map_err(step("create domain"))?;
-    let p2m = populate(hv, &domain, request.frames).ok_or(BuildError::Memory { frames: request.frames, free })?;
+    let (domain, effects) =
+        lifecycle::create_first(hv, request.frames, request.vcpus).map_err(step("create domain"))?;
+    let p2m =
+        populate(hv, &domain, request.frames).ok_or(BuildError::Memory { frames: request.frames, free })?;
 
     load_kernel(hv, &image, request.elf, &p2m)?;
     write_data(hv, &layout, &p2m, &domain, request);
@@ -154,7 +156,12 @@ fn populate<P: Platform>(hv: &Hypervisor<P>, domain: &Arc<Domain>, frames: u64) 
     Some(p2m)
 }
 
-fn load_kernel<P: Platform>(hv: &Hypervisor<P>, image: &Image, elf: &[u8], p2m: &P2m) -> Result<(), BuildError> {
+fn load_kernel<P: Platform>(
+    hv: &Hypervisor<P>,
+    image: &Image,
+    elf: &[u8],
+    p2m: &P2m,
+) -> Result<(), BuildError> {
     for (offset, bytes, zeroes) in image.loads(elf) {
         if !p2m.write(hv, offset, bytes) || !p2m.clear(hv, offset + bytes.len() as u64, zeroes) {
             return Err(BuildError::Step("load the kernel", Errno::ENOMEM));
@@ -168,7 +175,13 @@ fn load_kernel<P: Platform>(hv: &Hypervisor<P>, image: &Image, elf: &[u8], p2m: 
 }
 
 /// Initrd, list of frames, `start_info`; the plan says that they fit.
-fn write_data<P: Platform>(hv: &Hypervisor<P>, layout: &Layout, p2m: &P2m, domain: &Domain, request: &Request<'_>) {
+fn write_data<P: Platform>(
+    hv: &Hypervisor<P>,
+    layout: &Layout,
+    p2m: &P2m,
+    domain: &Domain,
+    request: &Request<'_>,
+) {
     let page = PAGE_SIZE as u64;
     if let Some(initrd) = &layout.initrd {
         p2m.write(hv, initrd.pfn * page, request.initrd);

@@ -240,4 +240,3 @@ pub fn reap<P: Platform>(hv: &Hypervisor<P>, domain: &Domain) -> Effects {
 pub fn set_max_frames(target: &ControlOver, frames: u64) {
     target.memory.max.store(u32::try_from(frames).unwrap_or(u32::MAX), Ordering::Relaxed);
 }
-

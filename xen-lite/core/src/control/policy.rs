@@ -99,7 +99,9 @@ impl Policy {
         for new in given {
             check(hv, new).map_err(|errno| Bad { leaf: new.leaf, subleaf: new.subleaf, errno })?;
             // A leaf that guests do not have stays empty.
-            if let Some(old) = entries.iter_mut().find(|old| (old.leaf, old.subleaf) == (new.leaf, new.subleaf)) {
+            if let Some(old) =
+                entries.iter_mut().find(|old| (old.leaf, old.subleaf) == (new.leaf, new.subleaf))
+            {
                 *old = *new;
             }
         }
@@ -131,7 +133,8 @@ impl Policy {
     }
 
     fn find(&self, leaf: u32, subleaf: u32) -> Option<&Entry> {
-        let fits = |entry: &&Entry| entry.leaf == leaf && (entry.subleaf == subleaf || entry.subleaf == NO_SUBLEAF);
+        let fits =
+            |entry: &&Entry| entry.leaf == leaf && (entry.subleaf == subleaf || entry.subleaf == NO_SUBLEAF);
         self.entries.iter().find(fits)
     }
 }

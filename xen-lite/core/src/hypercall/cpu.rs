@@ -9,8 +9,8 @@ use super::guest::{GuestHandle, range_ok, read_one};
 use super::{Args, Caller};
 use crate::Hypervisor;
 use crate::addr::{GuestVirt, MachineAddr, Mfn};
-use crate::domain::vcpu::{Callback, GDT_FRAMES};
 use crate::domain::TrapHandler;
+use crate::domain::vcpu::{Callback, GDT_FRAMES};
 use crate::effects::{Done, Effects, Todo};
 use crate::fail::{Errno, Fail};
 use crate::platform::{BaseOf, Platform};
@@ -28,7 +28,11 @@ fn canonical(address: u64) -> Result<u64, Errno> {
 }
 
 /// `set_trap_table`: a list of `struct trap_info` that ends with address 0; a null list removes all handlers.
-pub fn set_trap_table<P: Platform>(hv: &Hypervisor<P>, caller: &mut Caller<'_>, args: &mut Args) -> Result<Done, Fail> {
+pub fn set_trap_table<P: Platform>(
+    hv: &Hypervisor<P>,
+    caller: &mut Caller<'_>,
+    args: &mut Args,
+) -> Result<Done, Fail> {
     if args[0] == 0 {
         caller.state.traps.fill(TrapHandler::default());
         return Ok(Done::OK);
@@ -53,7 +57,11 @@ pub fn set_trap_table<P: Platform>(hv: &Hypervisor<P>, caller: &mut Caller<'_>, 
 }
 
 /// `set_gdt`: frames of the new GDT, and its number of entries.
-pub fn set_gdt<P: Platform>(hv: &Hypervisor<P>, caller: &mut Caller<'_>, args: &mut Args) -> Result<Done, Fail> {
+pub fn set_gdt<P: Platform>(
+    hv: &Hypervisor<P>,
+    caller: &mut Caller<'_>,
+    args: &mut Args,
+) -> Result<Done, Fail> {
     let entries = u64::from(args[1] as u32);
     if entries > GUEST_GDT_ENTRIES {
         return Err(Errno::EINVAL.into());
@@ -95,9 +103,13 @@ pub fn replace_gdt<P: Platform>(
 }
 
 /// `update_descriptor`: machine address of the entry, new value.
-pub fn update_descriptor<P: Platform>(hv: &Hypervisor<P>, caller: &mut Caller<'_>, args: &mut Args) -> Result<Done, Fail> {
+pub fn update_descriptor<P: Platform>(
+    hv: &Hypervisor<P>,
+    caller: &mut Caller<'_>,
+    args: &mut Args,
+) -> Result<Done, Fail> {
     let at = MachineAddr::new(args[0]);
-    if at.offset() % 8 != 0 {
+    if !at.offset().is_multiple_of(8) {
         return Err(Errno::EINVAL.into());
     }
     crate::mm::write_descriptor(hv, caller.domain.id, at.mfn(), at.offset() / 8, args[1])?;
@@ -106,14 +118,22 @@ pub fn update_descriptor<P: Platform>(hv: &Hypervisor<P>, caller: &mut Caller<'_
 
 /// `stack_switch`: selector and pointer of the kernel stack on which exceptions from user mode arrive.
 #[inline]
-pub fn stack_switch<P: Platform>(_: &Hypervisor<P>, caller: &mut Caller<'_>, args: &mut Args) -> Result<Done, Fail> {
+pub fn stack_switch<P: Platform>(
+    _: &Hypervisor<P>,
+    caller: &mut Caller<'_>,
+    args: &mut Args,
+) -> Result<Done, Fail> {
     caller.state.kernel_ss = args[0] as u16 | 3;
     caller.state.kernel_sp = args[1];
     Ok(Done::OK)
 }
 
 /// `set_callbacks`, the older form of `callback_op`: event, failsafe and system-call addresses.
-pub fn set_callbacks<P: Platform>(_: &Hypervisor<P>, caller: &mut Caller<'_>, args: &mut Args) -> Result<Done, Fail> {
+pub fn set_callbacks<P: Platform>(
+    _: &Hypervisor<P>,
+    caller: &mut Caller<'_>,
+    args: &mut Args,
+) -> Result<Done, Fail> {
     let new = |address| canonical(address).map(|address| Callback { address, mask_events: false });
     let (event, failsafe, syscall) = (new(args[0])?, new(args[1])?, new(args[2])?);
     let callbacks = &mut caller.state.callbacks;
@@ -128,7 +148,11 @@ pub const CALLBACK_SUBS: &[Sub] =
     &[full(CALLBACKOP_REGISTER, "CALLBACKOP_register"), full(CALLBACKOP_UNREGISTER, "CALLBACKOP_unregister")];
 
 /// `callback_op` (callback.h).
-pub fn callback_op<P: Platform>(hv: &Hypervisor<P>, caller: &mut Caller<'_>, args: &mut Args) -> Result<Done, Fail> {
+pub fn callback_op<P: Platform>(
+    hv: &Hypervisor<P>,
+    caller: &mut Caller<'_>,
+    args: &mut Args,
+) -> Result<Done, Fail> {
     match args[0] as u32 {
         CALLBACKOP_REGISTER => register_callback(caller, &read_one(hv, args[1])?)?,
         CALLBACKOP_UNREGISTER => {
@@ -159,7 +183,9 @@ fn register_callback(caller: &mut Caller<'_>, new: &CallbackRegister) -> Result<
 
 fn unregister_callback(caller: &mut Caller<'_>, which: u16) -> Result<(), Errno> {
     match which {
-        CALLBACKTYPE_EVENT | CALLBACKTYPE_FAILSAFE | CALLBACKTYPE_SYSCALL | CALLBACKTYPE_SYSENTER => Err(Errno::EINVAL),
+        CALLBACKTYPE_EVENT | CALLBACKTYPE_FAILSAFE | CALLBACKTYPE_SYSCALL | CALLBACKTYPE_SYSENTER => {
+            Err(Errno::EINVAL)
+        }
         CALLBACKTYPE_NMI => {
             caller.state.callbacks.nmi = Callback::default();
             Ok(())
@@ -170,7 +196,11 @@ fn unregister_callback(caller: &mut Caller<'_>, which: u16) -> Result<(), Errno>
 
 /// `fpu_taskswitch`: sets or clears CR0.TS.
 #[inline]
-pub fn fpu_taskswitch<P: Platform>(_: &Hypervisor<P>, caller: &mut Caller<'_>, args: &mut Args) -> Result<Done, Fail> {
+pub fn fpu_taskswitch<P: Platform>(
+    _: &Hypervisor<P>,
+    caller: &mut Caller<'_>,
+    args: &mut Args,
+) -> Result<Done, Fail> {
     if args[0] as u32 != 0 {
         caller.state.cr0 |= CR0_TS;
     } else {
@@ -180,7 +210,11 @@ pub fn fpu_taskswitch<P: Platform>(_: &Hypervisor<P>, caller: &mut Caller<'_>, a
 }
 
 /// `set_debugreg`: register number, value.
-pub fn set_debugreg<P: Platform>(_: &Hypervisor<P>, caller: &mut Caller<'_>, args: &mut Args) -> Result<Done, Fail> {
+pub fn set_debugreg<P: Platform>(
+    _: &Hypervisor<P>,
+    caller: &mut Caller<'_>,
+    args: &mut Args,
+) -> Result<Done, Fail> {
     write_debug(caller.state, args[0] as u32, args[1])?;
     Ok(Done::with(Effects::todo(Todo::LOAD_DEBUG)))
 }
@@ -220,7 +254,11 @@ fn checked_dr7(value: u64) -> Result<u64, Errno> {
 }
 
 /// `get_debugreg`: register number; the value is the result.
-pub fn get_debugreg<P: Platform>(_: &Hypervisor<P>, caller: &mut Caller<'_>, args: &mut Args) -> Result<Done, Fail> {
+pub fn get_debugreg<P: Platform>(
+    _: &Hypervisor<P>,
+    caller: &mut Caller<'_>,
+    args: &mut Args,
+) -> Result<Done, Fail> {
     let state = &caller.state;
     let value = match args[0] as u32 {
         register @ (0..=3 | 6 | 7) => state.debug[register as usize],
@@ -246,7 +284,11 @@ pub const VM_ASSIST_SUBS: &[Sub] = &[
 const VM_ASSIST_VALID: u64 = 0x1_0000_003f;
 
 /// `vm_assist`: command, type.
-pub fn vm_assist<P: Platform>(_: &Hypervisor<P>, caller: &mut Caller<'_>, args: &mut Args) -> Result<Done, Fail> {
+pub fn vm_assist<P: Platform>(
+    _: &Hypervisor<P>,
+    caller: &mut Caller<'_>,
+    args: &mut Args,
+) -> Result<Done, Fail> {
     let kind = args[1] as u32;
     let bit = 1u64.checked_shl(kind).unwrap_or(0);
     if bit & VM_ASSIST_VALID == 0 {
@@ -270,7 +312,11 @@ pub const SEGMENT_BASE_SUBS: &[Sub] = &[
 
 /// `set_segment_base`: which, value.
 #[inline]
-pub fn set_segment_base<P: Platform>(hv: &Hypervisor<P>, caller: &mut Caller<'_>, args: &mut Args) -> Result<Done, Fail> {
+pub fn set_segment_base<P: Platform>(
+    hv: &Hypervisor<P>,
+    caller: &mut Caller<'_>,
+    args: &mut Args,
+) -> Result<Done, Fail> {
     match args[0] as u32 {
         0 => hv.platform.set_guest_base(BaseOf::Fs, canonical(args[1])?),
         1 => caller.state.gs_base_other = canonical(args[1])?,
@@ -290,12 +336,24 @@ pub fn iret<P: Platform>(hv: &Hypervisor<P>, caller: &mut Caller<'_>, _: &mut Ar
 /// Sub-operations of `physdev_op`.
 pub const PHYSDEV_SUBS: &[Sub] = &[
     full(abi::physdev::PHYSDEVOP_SET_IOPL, "PHYSDEVOP_set_iopl"),
-    partial(abi::physdev::PHYSDEVOP_SET_IOBITMAP, "PHYSDEVOP_set_iobitmap", "kept; ports are granted by IOPL only"),
-    refused(abi::physdev::PHYSDEVOP_PIRQ_EOI_GMFN_V2, "PHYSDEVOP_pirq_eoi_gmfn_v2", "no physical interrupts yet"),
+    partial(
+        abi::physdev::PHYSDEVOP_SET_IOBITMAP,
+        "PHYSDEVOP_set_iobitmap",
+        "kept; ports are granted by IOPL only",
+    ),
+    refused(
+        abi::physdev::PHYSDEVOP_PIRQ_EOI_GMFN_V2,
+        "PHYSDEVOP_pirq_eoi_gmfn_v2",
+        "no physical interrupts yet",
+    ),
 ];
 
 /// `physdev_op` (physdev.h): what guests without devices use of it.
-pub fn physdev_op<P: Platform>(hv: &Hypervisor<P>, caller: &mut Caller<'_>, args: &mut Args) -> Result<Done, Fail> {
+pub fn physdev_op<P: Platform>(
+    hv: &Hypervisor<P>,
+    caller: &mut Caller<'_>,
+    args: &mut Args,
+) -> Result<Done, Fail> {
     match args[0] as u32 {
         abi::physdev::PHYSDEVOP_SET_IOPL => {
             let new: abi::physdev::PhysdevSetIopl = read_one(hv, args[1])?;

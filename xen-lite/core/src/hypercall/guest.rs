@@ -3,7 +3,7 @@
 
 use core::marker::PhantomData;
 
-use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::Hypervisor;
 use crate::addr::GuestVirt;
@@ -66,7 +66,11 @@ impl<T> GuestHandle<T> {
 
     #[inline(always)]
     fn address(&self, index: u64) -> Result<GuestVirt, Errno> {
-        if index < self.count { Ok(GuestVirt::new(self.start + index * size_of::<T>() as u64)) } else { Err(Errno::EFAULT) }
+        if index < self.count {
+            Ok(GuestVirt::new(self.start + index * size_of::<T>() as u64))
+        } else {
+            Err(Errno::EFAULT)
+        }
     }
 }
 
@@ -97,7 +101,10 @@ impl<T: FromBytes + IntoBytes + Immutable> GuestHandle<T> {
 /// # Errors
 /// `EFAULT`.
 #[inline(always)]
-pub fn read_one<T: FromBytes + IntoBytes + Immutable, P: Platform>(hv: &Hypervisor<P>, va: u64) -> Result<T, Errno> {
+pub fn read_one<T: FromBytes + IntoBytes + Immutable, P: Platform>(
+    hv: &Hypervisor<P>,
+    va: u64,
+) -> Result<T, Errno> {
     GuestHandle::<T>::new(va, 1)?.read(hv, 0)
 }
 
@@ -106,7 +113,11 @@ pub fn read_one<T: FromBytes + IntoBytes + Immutable, P: Platform>(hv: &Hypervis
 /// # Errors
 /// `EFAULT`.
 #[inline(always)]
-pub fn write_one<T: FromBytes + IntoBytes + Immutable, P: Platform>(hv: &Hypervisor<P>, va: u64, value: &T) -> Result<(), Errno> {
+pub fn write_one<T: FromBytes + IntoBytes + Immutable, P: Platform>(
+    hv: &Hypervisor<P>,
+    va: u64,
+    value: &T,
+) -> Result<(), Errno> {
     GuestHandle::<T>::new(va, 1)?.write(hv, 0, value)
 }
 

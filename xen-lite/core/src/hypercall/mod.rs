@@ -28,6 +28,8 @@ pub mod multicall;
 pub mod page;
 pub mod platform;
 pub mod sched;
+#[cfg(test)]
+mod shim_tests;
 pub mod sysctl;
 pub mod vcpu;
 pub mod version;

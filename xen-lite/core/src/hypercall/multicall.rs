@@ -15,7 +15,11 @@ use crate::fail::{Errno, Fail};
 use crate::platform::Platform;
 
 /// Arguments: address of the entries, their number.
-pub fn multicall<P: Platform>(hv: &Hypervisor<P>, caller: &mut Caller<'_>, args: &mut Args) -> Result<Done, Fail> {
+pub fn multicall<P: Platform>(
+    hv: &Hypervisor<P>,
+    caller: &mut Caller<'_>,
+    args: &mut Args,
+) -> Result<Done, Fail> {
     if caller.in_multicall {
         return Err(Fail::Errno(Errno::EINVAL));
     }

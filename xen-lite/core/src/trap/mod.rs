@@ -103,6 +103,7 @@ fn deliver<P: Platform>(
 }
 
 /// A page fault: a store to a page table is validated and carried out, any other fault is the guest's.
+#[inline(never)]
 fn page_fault<P: Platform>(
     hv: &Hypervisor<P>,
     caller: &mut Caller<'_>,
@@ -132,6 +133,7 @@ pub fn deliver_page_fault<P: Platform>(
 }
 
 /// A general-protection fault: `int n` to a handler of the guest's, a privileged instruction, or the guest's own fault.
+#[inline(never)]
 fn general_protection<P: Platform>(
     hv: &Hypervisor<P>,
     caller: &mut Caller<'_>,
@@ -188,6 +190,7 @@ pub fn int80<P: Platform>(hv: &Hypervisor<P>, caller: &mut Caller<'_>) -> Result
 }
 
 /// An invalid opcode: the forced-emulation prefix, or the guest's own fault.
+#[inline(never)]
 fn invalid_opcode<P: Platform>(hv: &Hypervisor<P>, caller: &mut Caller<'_>) -> Result<Effects, Why> {
     match crate::emulate::guest::forced(hv, caller) {
         Some(result) => result,
@@ -196,6 +199,7 @@ fn invalid_opcode<P: Platform>(hv: &Hypervisor<P>, caller: &mut Caller<'_>) -> R
 }
 
 /// The guest set CR0.TS and used the FPU. TS is clear when its handler runs.
+#[inline(never)]
 fn device_not_available<P: Platform>(hv: &Hypervisor<P>, caller: &mut Caller<'_>) -> Result<Effects, Why> {
     if caller.state.cr0 & CR0_TS == 0 {
         return Ok(Effects::todo(Todo::LOAD_TS));

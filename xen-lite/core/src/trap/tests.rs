@@ -28,7 +28,8 @@ fn guest() -> Guest {
     vcpu.set_info(info.address());
     let mut state = vcpu.state.lock();
     for (vector, dpl) in [(14, 0), (13, 0), (0x80, 3), (3, 3), (7, 0)] {
-        state.traps[vector] = TrapHandler { address: HANDLER + vector as u64, cs: 0xe033, dpl, mask_events: vector == 14 };
+        state.traps[vector] =
+            TrapHandler { address: HANDLER + vector as u64, cs: 0xe033, dpl, mask_events: vector == 14 };
     }
     state.callbacks.event = Callback { address: HANDLER + 0x1000, mask_events: true };
     state.callbacks.syscall = Callback { address: HANDLER + 0x2000, mask_events: true };
@@ -83,14 +84,18 @@ fn a_system_call_of_user_mode_and_back() {
         hv.platform.set_guest_base(BaseOf::Gs, 0x6000);
         // No root: the kernel's stack is a machine address here as well.
         caller.state.kernel_root = Mfn::INVALID;
-        syscall(hv, caller).expect("delivered");
+        let _ = syscall(hv, caller).expect("delivered");
         assert_eq!(caller.state.mode, Mode::Kernel);
         assert_eq!(caller.state.regs.rip, HANDLER + 0x2000);
         assert_eq!(hv.platform.guest_base(BaseOf::Gs), 0x5000);
         assert_eq!(caller.state.gs_base_other, 0x6000);
     });
     let frame = guest.stack::<7>(STACK + 0x1000 - 56);
-    assert_eq!(frame, [0xccc, 0x111, 0x1234, 0xe033, 0x202, STACK + 0x808, 0xe02b], "CS keeps RPL 3: user mode");
+    assert_eq!(
+        frame,
+        [0xccc, 0x111, 0x1234, 0xe033, 0x202, STACK + 0x808, 0xe02b],
+        "CS keeps RPL 3: user mode"
+    );
 }
 
 #[test]
@@ -102,7 +107,7 @@ fn software_interrupts_obey_the_guests_table() {
         guest.run(|hv, caller| {
             caller.state.regs.rip = rip;
             caller.state.regs.rsp = STACK + 0x808;
-            exception(hv, caller, vector::GP, code, 0).expect("delivered");
+            let _ = exception(hv, caller, vector::GP, code, 0).expect("delivered");
             caller.state.regs.rip
         })
     };
@@ -125,7 +130,7 @@ fn events_wait_for_the_mask() {
         assert!(!has_pending(hv, caller));
         info::set_masked(hv, caller.vcpu, false);
         assert!(has_pending(hv, caller));
-        deliver_pending(hv, caller).expect("delivered");
+        let _ = deliver_pending(hv, caller).expect("delivered");
         assert_eq!(caller.state.regs.rip, HANDLER + 0x1000);
         assert!(!has_pending(hv, caller), "the callback starts masked");
     });
@@ -159,7 +164,7 @@ fn task_switched_is_told_once() {
         assert_eq!(caller.state.cr0 & 1 << 3, 0);
         assert!(effects.todo.contains(Todo::LOAD_TS));
         caller.state.regs.rip = 0x1234;
-        exception(hv, caller, vector::NM, 0, 0).expect("none of the guest's");
+        let _ = exception(hv, caller, vector::NM, 0, 0).expect("none of the guest's");
         assert_eq!(caller.state.regs.rip, 0x1234);
     });
 }
@@ -169,7 +174,7 @@ fn iret_restores_what_a_bounce_saved() {
     let guest = guest();
     guest.run(|hv, caller| {
         let before = caller.state.regs;
-        inject(hv, caller, vector::GP, 0).expect("delivered");
+        let _ = inject(hv, caller, vector::GP, 0).expect("delivered");
         // What a kernel does: drop the error code, push flags, RCX, R11, RAX.
         let frame: [u64; 8] = guest_frame(hv, caller.state.regs.rsp);
         let [rcx, r11, _, rip, cs, rflags, rsp, ss] = frame;
@@ -178,10 +183,13 @@ fn iret_restores_what_a_bounce_saved() {
             hv.platform.store(Mfn::new(at >> 12), (at & 4095) as usize / 8 + n, word);
         }
         caller.state.regs.rsp = at;
-        iret(hv, caller).expect("a good frame");
+        let _ = iret(hv, caller).expect("a good frame");
         let after = caller.state.regs;
         assert_eq!(after.rax, 0xaaa);
-        assert_eq!((after.rip, after.cs, after.rsp, after.ss), (before.rip, before.cs, before.rsp, before.ss));
+        assert_eq!(
+            (after.rip, after.cs, after.rsp, after.ss),
+            (before.rip, before.cs, before.rsp, before.ss)
+        );
         assert_eq!((after.rcx, after.r11, after.rflags), (before.rcx, before.r11, before.rflags));
     });
 }
@@ -196,7 +204,7 @@ fn iret_cannot_gain_privilege_or_io() {
             hv.platform.store(Mfn::new(at >> 12), (at & 4095) as usize / 8 + n, word);
         }
         caller.state.regs.rsp = at;
-        iret(hv, caller).expect("tamed");
+        let _ = iret(hv, caller).expect("tamed");
         let regs = caller.state.regs;
         assert_eq!((regs.cs & 3, regs.ss & 3), (3, 3));
         assert_eq!(regs.rflags & (3 << 12 | 1 << 17), 0);
