@@ -101,9 +101,13 @@ impl Log {
     pub fn guest_may_print(&self, now: u64) -> Option<u32> {
         let last = self.refilled.load(Ordering::Relaxed);
         let earned = now.saturating_sub(last) / PER_MESSAGE;
-        if earned > 0 && self.refilled.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+        if earned > 0
+            && self.refilled.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        {
             let add = u32::try_from(earned).unwrap_or(BURST).min(BURST);
-            let _ = self.budget.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |has| Some((has + add).min(BURST)));
+            let _ = self
+                .budget
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |has| Some((has + add).min(BURST)));
         }
         let spend = |has: u32| has.checked_sub(1);
         if self.budget.fetch_update(Ordering::Relaxed, Ordering::Relaxed, spend).is_ok() {

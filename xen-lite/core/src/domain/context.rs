@@ -129,6 +129,7 @@ fn drop_tables<P: Platform>(hv: &Hypervisor<P>, domain: &Domain, state: &mut Vcp
     mm::drop_ldt(hv, state);
     // An empty list takes no reference, so this cannot fail.
     let _ = replace_gdt(hv, domain.id, state, &[], 0);
+    let _ = mm::drop_ldt(hv, state);
     for root in [&mut state.kernel_root, &mut state.user_root] {
         if *root != Mfn::INVALID {
             crate::frame::put_page_type(hv, core::mem::replace(root, Mfn::INVALID));
@@ -261,7 +262,8 @@ pub fn save<P: Platform>(
         trap.address = handler.address;
     }
     (out.ldt_base, out.ldt_ents) = (state.ldt_base, u64::from(state.ldt_entries));
-    for (raw, frame) in out.gdt_frames.iter_mut().zip(&state.gdt).filter(|(_, frame)| **frame != Mfn::INVALID) {
+    for (raw, frame) in out.gdt_frames.iter_mut().zip(&state.gdt).filter(|(_, frame)| **frame != Mfn::INVALID)
+    {
         *raw = frame.raw();
     }
     out.gdt_ents = u64::from(state.gdt_entries);
@@ -324,8 +326,12 @@ pub fn reset<P: Platform>(
 ) -> Result<Effects, Fail> {
     let effects = hv.sched.down(hv, vcpu);
     let Some(mut state) = vcpu.state.try_lock() else { return Err(Fail::AgainWith(effects)) };
+    mm::roots::finish_table(hv, &mut state).map_err(|_| Fail::AgainWith(effects))?;
     vcpu.initialised.store(0, Ordering::Release);
     drop_tables(hv, domain, &mut state);
     *state = VcpuState::new(hv.config.fpu_bytes);
     Ok(effects)
 }
+
+#[cfg(test)]
+mod tests;

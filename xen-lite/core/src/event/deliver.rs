@@ -17,7 +17,11 @@ use crate::trap::info::set_upcall_pending;
 /// # Errors
 /// `EINVAL` for a port that does not exist, or from which nothing can be sent.
 #[inline]
-pub fn send<P: Platform>(hv: &Hypervisor<P>, domain: &Arc<Domain>, port: EvtchnPort) -> Result<Effects, Errno> {
+pub fn send<P: Platform>(
+    hv: &Hypervisor<P>,
+    domain: &Arc<Domain>,
+    port: EvtchnPort,
+) -> Result<Effects, Errno> {
     let table = domain.events.lock();
     let slot = table.get(port).ok_or(Errno::EINVAL)?;
     match &slot.channel {

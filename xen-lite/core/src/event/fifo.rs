@@ -250,7 +250,7 @@ pub fn init_control<P: Platform>(
     frame: Mfn,
     offset: u32,
 ) -> Result<(), Fail> {
-    if offset > PAGE_SIZE as u32 - CONTROL_BYTES || offset % 8 != 0 {
+    if offset > PAGE_SIZE as u32 - CONTROL_BYTES || !offset.is_multiple_of(8) {
         return Err(Errno::EINVAL.into());
     }
     get_page_type(hv, frame, domain.id, Kind::Writable)?;

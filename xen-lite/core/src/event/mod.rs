@@ -44,10 +44,11 @@ mod two_level;
 pub use close::{close, close_all, held_frames, reset};
 pub use deliver::{is_pending, mark_upcall, notify_port, send, send_global_virq, send_vcpu_virq, unmask};
 pub use fifo::{LINK_BITS, expand_array, init_control, set_priority};
-pub use ops::{
-    Status, alloc_unbound, bind_interdomain, bind_ipi, bind_pirq, bind_vcpu, bind_virq, info_moved, poll, status,
-};
 pub(crate) use ops::poll_ended;
+pub use ops::{
+    Status, alloc_unbound, bind_interdomain, bind_ipi, bind_pirq, bind_vcpu, bind_virq, info_moved, poll,
+    status,
+};
 
 /// Ports in a bucket.
 const BUCKET: usize = 128;

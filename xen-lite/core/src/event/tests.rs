@@ -415,7 +415,8 @@ fn races_leave_both_ends_in_agreement() {
     for domain in &domains {
         let end = domain.events.lock().valid_ports();
         for number in 1..end {
-            let Channel::Interdomain { peer, port: theirs } = status(domain, port(number)).unwrap().channel else {
+            let Channel::Interdomain { peer, port: theirs } = status(domain, port(number)).unwrap().channel
+            else {
                 continue;
             };
             let back = status(&peer, theirs).unwrap().channel;
@@ -456,14 +457,15 @@ struct Fifo<'h> {
 
 impl<'h> Fifo<'h> {
     fn new(hv: &'h Hypervisor<World>, domain: &Arc<Domain>) -> Fifo<'h> {
-        let mut fifo = Fifo { hv, domain: domain.clone(), array: Vec::new(), control: Vec::new(), heads: Vec::new() };
+        let mut fifo =
+            Fifo { hv, domain: domain.clone(), array: Vec::new(), control: Vec::new(), heads: Vec::new() };
         for vcpu in domain.vcpus() {
             let frame = give_frames(hv, domain, 0).unwrap();
             init_control(hv, domain, vcpu, frame, 128).unwrap();
             fifo.control.push(frame);
             fifo.heads.push([0; 16]);
         }
-        fifo.expand();
+        let _ = fifo.expand();
         fifo
     }
 
@@ -586,7 +588,13 @@ fn what_came_before_its_word_comes_with_it() {
     let frame = give_frames(&hv, &two, 0).unwrap();
     init_control(&hv, &two, &two.vcpus()[0], frame, 128).unwrap();
     let _ = send(&hv, &one, c).unwrap();
-    let mut fifo = Fifo { hv: &hv, domain: two.clone(), array: Vec::new(), control: [frame].into(), heads: [[0; 16]].into() };
+    let mut fifo = Fifo {
+        hv: &hv,
+        domain: two.clone(),
+        array: Vec::new(),
+        control: [frame].into(),
+        heads: [[0; 16]].into(),
+    };
     let _ = fifo.expand();
     assert_eq!(fifo.consume(0, 99), [b.raw(), d.raw()]);
 }

@@ -96,7 +96,11 @@ fn with_reference<P: Platform>(
         }
     }
     let result = action(mfn);
-    if readonly { frame::put_page(hv, mfn) } else { frame::put_page_type(hv, mfn) }
+    if readonly {
+        frame::put_page(hv, mfn)
+    } else {
+        frame::put_page_type(hv, mfn)
+    }
     result
 }
 

@@ -5,9 +5,9 @@ use alloc::vec::Vec;
 
 use abi::grant_table::*;
 
+use super::Status;
 use super::maptrack::Mapping;
 use super::table::{Use, close};
-use super::Status;
 use crate::Hypervisor;
 use crate::addr::{DomId, GrantRef, GuestVirt, MachineAddr, Mfn, PAGE_SHIFT};
 use crate::domain::Domain;
@@ -101,7 +101,9 @@ pub fn map<P: Platform>(
             gone.iter().for_each(|mapping| unpin(hv, mapping));
             match stop {
                 Stop::Again => Err(Fail::Again),
-                Stop::Errno(_) if hv.frames.owner(frame) != Owner::Domain(granter.id) => Ok(Err(Status::BadPage)),
+                Stop::Errno(_) if hv.frames.owner(frame) != Owner::Domain(granter.id) => {
+                    Ok(Err(Status::BadPage))
+                }
                 Stop::Errno(_) => Ok(Err(Status::GeneralError)),
             }
         }
@@ -154,7 +156,12 @@ fn install<P: Platform>(
     written
 }
 
-fn get_device<P: Platform>(hv: &Hypervisor<P>, granter: DomId, frame: Mfn, readonly: bool) -> Result<(), Stop> {
+fn get_device<P: Platform>(
+    hv: &Hypervisor<P>,
+    granter: DomId,
+    frame: Mfn,
+    readonly: bool,
+) -> Result<(), Stop> {
     if !readonly {
         frame::get_page_type(hv, frame, granter, Kind::Writable)
     } else if hv.frames.get_page(frame, granter) {
@@ -204,7 +211,7 @@ fn with_entry<P: Platform, T>(
     let wrong = Stop::Errno(crate::fail::Errno::EINVAL);
     let (table, index) = if is_entry {
         let at = MachineAddr::new(address);
-        if at.offset() % 8 != 0 {
+        if !at.offset().is_multiple_of(8) {
             return Err(wrong);
         }
         (at.mfn(), at.offset() / 8)
@@ -379,7 +386,9 @@ pub fn flush_unmapped<P: Platform>(hv: &Hypervisor<P>, unmapped: &[Option<Unmapp
     let mut first = hosts();
     match (first.next(), first.next()) {
         (None, _) => {}
-        (Some(one), None) if one.address != 0 => hv.platform.flush(Flush::Page(GuestVirt::new(one.address)), all),
+        (Some(one), None) if one.address != 0 => {
+            hv.platform.flush(Flush::Page(GuestVirt::new(one.address)), all)
+        }
         _ => hv.platform.flush(Flush::Global, all),
     }
     for gone in unmapped.iter().flatten().filter_map(|one| one.gone.as_ref()) {
@@ -424,6 +433,7 @@ pub fn release_all<P: Platform>(hv: &Hypervisor<P>, domain: &Arc<Domain>) -> Res
 pub fn device_frames(domain: &Domain) -> Vec<(Mfn, bool)> {
     let mut maptrack = domain.grants.maptrack.lock();
     let handles = 0..maptrack.len();
-    let device = |handle| maptrack.get(handle).filter(|mapping| mapping.device).map(|m| (m.frame, m.readonly));
+    let device =
+        |handle| maptrack.get(handle).filter(|mapping| mapping.device).map(|m| (m.frame, m.readonly));
     handles.filter_map(device).collect()
 }

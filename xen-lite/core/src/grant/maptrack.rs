@@ -48,7 +48,8 @@ enum Slot {
 
 /// All handles of a domain.
 pub(super) struct Maptrack {
-    buckets: Vec<Box<[Slot; BUCKET]>>,
+    /// Each of [`BUCKET`] slots.
+    buckets: Vec<Box<[Slot]>>,
     free: u32,
     limit: u32,
     /// Set when the domain dies: it maps nothing any more.
@@ -132,8 +133,7 @@ impl Maptrack {
         }
         let last = BUCKET as u32 - 1;
         slots.extend((0..=last).map(|n| Slot::Free { next: if n == last { NONE } else { first + n + 1 } }));
-        let Ok(bucket) = slots.into_boxed_slice().try_into() else { return false };
-        self.buckets.push(bucket);
+        self.buckets.push(slots.into_boxed_slice());
         self.free = first;
         true
     }

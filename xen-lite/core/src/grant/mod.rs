@@ -40,9 +40,7 @@ mod table;
 mod tests;
 
 pub use copy::{Place, copy};
-pub use map::{
-    Mapped, Request, Unmapped, device_frames, flush_unmapped, map, release_all, replace, unmap,
-};
+pub use map::{Mapped, Request, Unmapped, device_frames, flush_unmapped, map, release_all, replace, unmap};
 pub use table::{frame, free_table, grow, is_mapped_by, swap};
 
 /// Most frames of a grant table, unless the toolstack says otherwise.

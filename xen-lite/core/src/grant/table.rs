@@ -89,7 +89,9 @@ impl Table {
     }
 
     fn active(&mut self, reference: GrantRef) -> Option<&mut Active> {
-        self.active.get_mut(reference.index() / PER_FRAME).map(|frame| &mut frame[reference.index() % PER_FRAME])
+        self.active
+            .get_mut(reference.index() / PER_FRAME)
+            .map(|frame| &mut frame[reference.index() % PER_FRAME])
     }
 
     fn place(&self, reference: GrantRef) -> Option<(Mfn, usize)> {
@@ -212,7 +214,12 @@ pub fn frame<P: Platform>(hv: &Hypervisor<P>, domain: &Arc<Domain>, index: u32) 
 ///
 /// # Errors
 /// `BadGntref` for references that do not exist, `Eagain` when one is in use.
-pub fn swap<P: Platform>(hv: &Hypervisor<P>, domain: &Domain, a: GrantRef, b: GrantRef) -> Result<(), Status> {
+pub fn swap<P: Platform>(
+    hv: &Hypervisor<P>,
+    domain: &Domain,
+    a: GrantRef,
+    b: GrantRef,
+) -> Result<(), Status> {
     let mut table = domain.grants.table.lock();
     let first = table.place(a).ok_or(Status::BadGntref)?;
     let second = table.place(b).ok_or(Status::BadGntref)?;
@@ -250,6 +257,7 @@ pub fn is_mapped_by(granter: &Domain, mapper: &Domain, frame: Mfn) -> bool {
         return true;
     }
     let table = granter.grants.table.lock();
-    let uses = |active: &Active| active.is_used() && active.user == mapper.id.raw() && active.frame == frame.raw();
+    let uses =
+        |active: &Active| active.is_used() && active.user == mapper.id.raw() && active.frame == frame.raw();
     table.active.iter().any(|entries| entries.iter().any(uses))
 }

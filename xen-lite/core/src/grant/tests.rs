@@ -137,7 +137,11 @@ fn only_entries_of_own_page_tables_are_written() {
     let mapped = map_at(&space, 1, at(space.l1, 24), entry | 5 << 16).unwrap();
     assert_eq!(space.entry(page(3)) >> 9 & 7, 5, "the bits that the guest chose");
     space.audit();
-    assert_eq!(unmap_at(&space, mapped.handle, page(3)), Err(Status::GeneralError), "it was named by its entry");
+    assert_eq!(
+        unmap_at(&space, mapped.handle, page(3)),
+        Err(Status::GeneralError),
+        "it was named by its entry"
+    );
     unmap_at(&space, mapped.handle, at(space.l1, 24)).unwrap();
     assert_eq!(flags(&space, 1), PERMIT);
     space.audit();
@@ -387,7 +391,8 @@ fn races_of_mapping_and_unmapping_count_right() {
                 let mut random = crate::sched::tests::Random(cpu + 1);
                 for _ in 0..rounds {
                     let at = page(random.below(4));
-                    let how = [HOST, READ, GNTMAP_DEVICE_MAP, HOST | GNTMAP_DEVICE_MAP][random.below(4) as usize];
+                    let how =
+                        [HOST, READ, GNTMAP_DEVICE_MAP, HOST | GNTMAP_DEVICE_MAP][random.below(4) as usize];
                     if random.below(2) == 0 {
                         let _ = map_at(space, random.below(4) as u32, at, how);
                     } else {

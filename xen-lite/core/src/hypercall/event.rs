@@ -18,7 +18,11 @@ use crate::platform::Platform;
 pub const SUBS: &[Sub] = &[
     full(EVTCHNOP_BIND_INTERDOMAIN, "EVTCHNOP_bind_interdomain"),
     full(EVTCHNOP_BIND_VIRQ, "EVTCHNOP_bind_virq"),
-    refused(EVTCHNOP_BIND_PIRQ, "EVTCHNOP_bind_pirq", "EINVAL: no physical interrupt is given to domains yet"),
+    refused(
+        EVTCHNOP_BIND_PIRQ,
+        "EVTCHNOP_bind_pirq",
+        "EINVAL: no physical interrupt is given to domains yet",
+    ),
     full(EVTCHNOP_CLOSE, "EVTCHNOP_close"),
     full(EVTCHNOP_SEND, "EVTCHNOP_send"),
     full(EVTCHNOP_STATUS, "EVTCHNOP_status"),
@@ -146,7 +150,8 @@ fn bind_interdomain<P: Platform>(hv: &Hypervisor<P>, caller: &Caller<'_>, at: u6
         id if id == caller.domain.id => caller.domain.clone(),
         id => hv.domains.get(id).ok_or(Errno::ESRCH)?,
     };
-    let (port, effects) = event::bind_interdomain(hv, caller.domain, &remote, EvtchnPort::new(op.remote_port))?;
+    let (port, effects) =
+        event::bind_interdomain(hv, caller.domain, &remote, EvtchnPort::new(op.remote_port))?;
     op.local_port = port.raw();
     give_port(hv, caller, at, &op, op.local_port, effects)
 }

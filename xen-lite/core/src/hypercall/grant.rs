@@ -24,12 +24,20 @@ pub const SUBS: &[Sub] = &[
     full(GNTTABOP_UNMAP_GRANT_REF, "GNTTABOP_unmap_grant_ref"),
     full(GNTTABOP_SETUP_TABLE, "GNTTABOP_setup_table"),
     refused(GNTTABOP_DUMP_TABLE, "GNTTABOP_dump_table", "ENOSYS: a debugging aid"),
-    refused(GNTTABOP_TRANSFER, "GNTTABOP_transfer", "GNTST_bad_page for each: no frame changes hands this way"),
+    refused(
+        GNTTABOP_TRANSFER,
+        "GNTTABOP_transfer",
+        "GNTST_bad_page for each: no frame changes hands this way",
+    ),
     full(GNTTABOP_COPY, "GNTTABOP_copy"),
     full(GNTTABOP_QUERY_SIZE, "GNTTABOP_query_size"),
     full(GNTTABOP_UNMAP_AND_REPLACE, "GNTTABOP_unmap_and_replace"),
     full(GNTTABOP_SET_VERSION, "GNTTABOP_set_version"),
-    refused(GNTTABOP_GET_STATUS_FRAMES, "GNTTABOP_get_status_frames", "GNTST_general_error: tables are of version 1"),
+    refused(
+        GNTTABOP_GET_STATUS_FRAMES,
+        "GNTTABOP_get_status_frames",
+        "GNTST_general_error: tables are of version 1",
+    ),
     full(GNTTABOP_GET_VERSION, "GNTTABOP_get_version"),
     full(GNTTABOP_SWAP_GRANT_REF, "GNTTABOP_swap_grant_ref"),
     refused(GNTTABOP_CACHE_FLUSH, "GNTTABOP_cache_flush", "EOPNOTSUPP: caches are coherent"),
@@ -97,7 +105,11 @@ fn each<P: Platform, T: FromBytes + IntoBytes + Immutable>(
 fn advance<P: Platform, T>(hv: &Hypervisor<P>, args: &mut Args) -> ControlFlow<()> {
     args[1] = args[1].wrapping_add(size_of::<T>() as u64);
     args[2] = u64::from((args[2] as u32).wrapping_sub(1));
-    if args[2] != 0 && hv.platform.interrupt_pending() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    if args[2] != 0 && hv.platform.interrupt_pending() {
+        ControlFlow::Break(())
+    } else {
+        ControlFlow::Continue(())
+    }
 }
 
 fn find<P: Platform>(hv: &Hypervisor<P>, caller: &Caller<'_>, id: DomId) -> Option<Arc<Domain>> {
@@ -187,7 +199,8 @@ fn copy<P: Platform>(hv: &Hypervisor<P>, caller: &Caller<'_>, op: &mut GnttabCop
         id => find(hv, caller, id).ok_or(Status::BadDomain),
     };
     let (from_grant, to_grant) = (op.flags & GNTCOPY_SOURCE_GREF != 0, op.flags & GNTCOPY_DEST_GREF != 0);
-    let domains = find_side(&op.source, from_grant).and_then(|from| Ok((from, find_side(&op.dest, to_grant)?)));
+    let domains =
+        find_side(&op.source, from_grant).and_then(|from| Ok((from, find_side(&op.dest, to_grant)?)));
     let (from, to) = match domains {
         Ok(found) => found,
         Err(failed) => {
@@ -252,7 +265,8 @@ fn others<P: Platform>(
         }
         GNTTABOP_GET_STATUS_FRAMES => {
             let mut op: GnttabGetStatusFrames = read_one(hv, at)?;
-            op.status = target(hv, caller, op.dom).map_or_else(|failed| failed as i16, |_| GNTST_GENERAL_ERROR);
+            op.status =
+                target(hv, caller, op.dom).map_or_else(|failed| failed as i16, |_| GNTST_GENERAL_ERROR);
             write_one(hv, at, &op)?;
             Ok(Done::OK)
         }

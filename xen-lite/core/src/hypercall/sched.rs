@@ -122,7 +122,12 @@ fn remote_shutdown<P: Platform>(hv: &Hypervisor<P>, caller: &Caller<'_>, at: u64
 }
 
 /// The watchdogs of a domain are numbered from 1. Each is held by the vCPU that set it last.
-fn watchdog<P: Platform>(hv: &Hypervisor<P>, caller: &Caller<'_>, id: u32, seconds: u32) -> Result<Done, Fail> {
+fn watchdog<P: Platform>(
+    hv: &Hypervisor<P>,
+    caller: &Caller<'_>,
+    id: u32,
+    seconds: u32,
+) -> Result<Done, Fail> {
     let holder = |index: usize| {
         caller.domain.vcpus().iter().find(|vcpu| vcpu.time.watchdog(index).load(Ordering::Relaxed) != NEVER)
     };

@@ -33,7 +33,11 @@ pub const SUBS: &[Sub] = &[
     partial(VCPUOP_STOP_PERIODIC_TIMER, "VCPUOP_stop_periodic_timer", "of the calling vCPU only"),
     full(VCPUOP_SET_SINGLESHOT_TIMER, "VCPUOP_set_singleshot_timer"),
     full(VCPUOP_STOP_SINGLESHOT_TIMER, "VCPUOP_stop_singleshot_timer"),
-    partial(VCPUOP_REGISTER_VCPU_INFO, "VCPUOP_register_vcpu_info", "at multiples of 8 bytes, as newer versions demand"),
+    partial(
+        VCPUOP_REGISTER_VCPU_INFO,
+        "VCPUOP_register_vcpu_info",
+        "at multiples of 8 bytes, as newer versions demand",
+    ),
     full(VCPUOP_SEND_NMI, "VCPUOP_send_nmi"),
     full(VCPUOP_GET_PHYSID, "VCPUOP_get_physid"),
     full(VCPUOP_REGISTER_VCPU_TIME_MEMORY_AREA, "VCPUOP_register_vcpu_time_memory_area"),
@@ -138,7 +142,11 @@ fn initialise<P: Platform>(
 /// The last vCPU that goes down takes the domain with it.
 fn down<P: Platform>(hv: &Hypervisor<P>, domain: &Arc<Domain>, vcpu: &Arc<Vcpu>) -> Effects {
     let others_up = domain.vcpus().iter().any(|other| !Arc::ptr_eq(other, vcpu) && other.sched.is_up());
-    if others_up { hv.sched.down(hv, vcpu) } else { sched::shut_down(hv, domain, abi::sched::SHUTDOWN_POWEROFF) }
+    if others_up {
+        hv.sched.down(hv, vcpu)
+    } else {
+        sched::shut_down(hv, domain, abi::sched::SHUTDOWN_POWEROFF)
+    }
 }
 
 #[inline]
@@ -163,7 +171,7 @@ fn register_info<P: Platform>(
     let offset = op.offset as usize;
     let old = vcpu.info();
     let moved = old.is_some_and(|info| info.mfn() != domain.shared_info);
-    if moved || offset > PAGE_SIZE - INFO_BYTES || offset % 8 != 0 || (!own && vcpu.sched.is_up()) {
+    if moved || offset > PAGE_SIZE - INFO_BYTES || !offset.is_multiple_of(8) || (!own && vcpu.sched.is_up()) {
         return Err(Errno::EINVAL.into());
     }
     let mfn = Mfn::new(op.mfn);

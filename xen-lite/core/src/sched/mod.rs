@@ -396,7 +396,8 @@ impl Scheduler {
         if home_allowed && queue.current.is_none() {
             return;
         }
-        let pick = [idle & soft, idle, if home_allowed { 0 } else { allowed }].into_iter().find(|set| *set != 0);
+        let pick =
+            [idle & soft, idle, if home_allowed { 0 } else { allowed }].into_iter().find(|set| *set != 0);
         if let Some(set) = pick {
             vcpu.sched.cpu.store(set.trailing_zeros(), Ordering::Relaxed);
         }
@@ -423,7 +424,11 @@ impl Scheduler {
     /// Ends the wait of a vCPU for an event, if it waits.
     #[cold]
     pub fn unblock<P: Platform>(&self, hv: &Hypervisor<P>, vcpu: &Arc<Vcpu>) -> Effects {
-        if vcpu.sched.release(Hold::BLOCKED).contains(Hold::BLOCKED) { self.wake(hv, vcpu) } else { Effects::NONE }
+        if vcpu.sched.release(Hold::BLOCKED).contains(Hold::BLOCKED) {
+            self.wake(hv, vcpu)
+        } else {
+            Effects::NONE
+        }
     }
 
     /// The calling vCPU waits for an event. The caller has unmasked its upcalls; if one is pending already, it does not wait.

@@ -275,10 +275,15 @@ fn random_histories_keep_the_invariants() {
 }
 
 fn check(hv: &Hypervisor<World>, all: &[Arc<Vcpu>], cpus: u32, now: u64) {
-    let running: Vec<_> = (0..cpus).filter_map(|cpu| hv.sched.current(CpuId::new(cpu))).map(|v| name(&v)).collect();
+    let running: Vec<_> =
+        (0..cpus).filter_map(|cpu| hv.sched.current(CpuId::new(cpu))).map(|v| name(&v)).collect();
     for vcpu in all {
         let runs = running.iter().filter(|who| **who == name(vcpu)).count();
-        let queued = hv.sched.queues.iter().map(|queue| queue.lock().waiting.iter().filter(|v| Arc::ptr_eq(v, vcpu)).count());
+        let queued = hv
+            .sched
+            .queues
+            .iter()
+            .map(|queue| queue.lock().waiting.iter().filter(|v| Arc::ptr_eq(v, vcpu)).count());
         let queued: usize = queued.sum();
         assert!(runs + queued <= 1, "{:?} runs {runs} times and is queued {queued} times", name(vcpu));
         assert_eq!(runs + queued == 1, is_runnable(vcpu), "{:?}: {:?}", name(vcpu), vcpu.sched);
@@ -333,9 +338,15 @@ fn no_wake_up_is_lost_whatever_the_order() {
                 }
             }
             assert!(info::upcall_pending(&hv, vcpu));
-            assert!(is_runnable(vcpu), "order {order:05b} from CPU {sender_cpu}: blocked with an event pending");
+            assert!(
+                is_runnable(vcpu),
+                "order {order:05b} from CPU {sender_cpu}: blocked with an event pending"
+            );
             let queued = vcpu.sched.queued.load(Ordering::Relaxed);
-            assert!(queued || vcpu.sched.running_on().is_some(), "order {order:05b}: runnable, but forgotten");
+            assert!(
+                queued || vcpu.sched.running_on().is_some(),
+                "order {order:05b}: runnable, but forgotten"
+            );
         }
     }
 }

@@ -139,7 +139,8 @@ fn write_runstate<P: Platform>(hv: &Hypervisor<P>, domain: &Domain, vcpu: &Vcpu)
         return Ok(());
     }
     let mut info = runstate_info(&vcpu.sched.account());
-    let flagged = domain.vm_assist.load(Ordering::Relaxed) & 1 << abi::xen::VMASST_TYPE_RUNSTATE_UPDATE_FLAG != 0;
+    let flagged =
+        domain.vm_assist.load(Ordering::Relaxed) & 1 << abi::xen::VMASST_TYPE_RUNSTATE_UPDATE_FLAG != 0;
     let at = GuestVirt::new(address);
     if flagged {
         let entry = GuestVirt::new(address + STATE_ENTRY_TIME);

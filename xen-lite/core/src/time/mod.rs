@@ -33,7 +33,10 @@ mod areas;
 mod tests;
 
 pub(crate) use areas::runstate_info;
-pub use areas::{entered, init_wallclock, register_runstate_area, register_time_area, refresh_areas, set_wallclock, update_vcpu_time, wallclock_base};
+pub use areas::{
+    entered, init_wallclock, refresh_areas, register_runstate_area, register_time_area, set_wallclock,
+    update_vcpu_time, wallclock_base,
+};
 
 /// No deadline.
 pub const NEVER: u64 = u64::MAX;
@@ -149,7 +152,10 @@ impl Timers {
             earliest: AtomicU64::new(NEVER),
             programmed: AtomicU64::new(NEVER),
         };
-        Timers { cpus: (0..cpus).map(one).collect::<Vec<_>>().into_boxed_slice(), wall_base: AtomicU64::new(0) }
+        Timers {
+            cpus: (0..cpus).map(one).collect::<Vec<_>>().into_boxed_slice(),
+            wall_base: AtomicU64::new(0),
+        }
     }
 
     /// Makes room in every list for `all` vCPUs that there will be.

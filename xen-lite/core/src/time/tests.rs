@@ -214,7 +214,11 @@ fn areas_outside_the_guest_are_refused() {
     let vcpu = &domain.vcpus()[0];
     for address in [0xffff_8000_0000_0000, 0xffff_87ff_ffff_ffff, u64::MAX, 0x8000_0000_0000, 1 << 40] {
         assert_eq!(register_time_area(&hv, vcpu, address, true), Err(Errno::EFAULT), "{address:#x}");
-        assert_eq!(register_runstate_area(&hv, &domain, vcpu, address, true), Err(Errno::EFAULT), "{address:#x}");
+        assert_eq!(
+            register_runstate_area(&hv, &domain, vcpu, address, true),
+            Err(Errno::EFAULT),
+            "{address:#x}"
+        );
     }
     entered(&hv, &domain, vcpu, &vcpu.state.lock());
 }
@@ -224,7 +228,8 @@ fn the_date_reaches_all_domains() {
     let hv = machine_of(64, 1);
     let domains = [guest(&hv, 0, 1), guest(&hv, 1, 1)];
     let date = |domain: &Domain| {
-        let (first, second) = (hv.platform.load(domain.shared_info, 384), hv.platform.load(domain.shared_info, 385));
+        let (first, second) =
+            (hv.platform.load(domain.shared_info, 384), hv.platform.load(domain.shared_info, 385));
         (first as u32, first >> 32 | second >> 32 << 32, second as u32)
     };
     assert_eq!(date(&domains[1]), (2, 1_700_000_000, 0));
