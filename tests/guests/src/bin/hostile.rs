@@ -21,6 +21,11 @@ use domu_sdk::{
     types::Pfn,
 };
 
+#[path = "hostile/cpu.rs"]
+mod cpu;
+#[path = "hostile/random.rs"]
+mod random;
+
 #[domu_sdk::main]
 fn main() -> Reason {
     let what = start::parameter("do").unwrap_or("");
@@ -40,6 +45,21 @@ fn main() -> Reason {
         "map-table" => map_own_table_writable(),
         "pin-writable" => pin_writable(),
         "bad-hypercall" => bad_hypercall(),
+        "map-everything" => cpu::map_everything(),
+        "selectors" => cpu::selectors(),
+        "descriptors" => cpu::descriptors(),
+        "addresses" => cpu::addresses(),
+        "privileged" => cpu::privileged(),
+        "no-handler" => cpu::no_handler(),
+        "stack-in-hole" => cpu::bad_stack(0xffff_8300_0000_1000),
+        "stack-noncanonical" => cpu::bad_stack(0x8000_0000_1000),
+        "iret-noncanonical" => cpu::bad_iret("an iret to a non-canonical address", 0x8000_0000_0000, 0xe030),
+        "iret-hole" => cpu::bad_iret("an iret into the hypervisor", 0xffff_82d0_4020_0000, 0xe030),
+        "iret-ring0" => cpu::bad_iret("an iret to ring 0", 0xffff_82d0_4020_0000, 0xe008),
+        "edge-syscall" => cpu::edge_syscall(),
+        "random-kernel" => random::kernel(),
+        "random-user" => random::user(),
+        "random-hypercalls" => random::hypercalls(),
         _ => {
             println!("hostile: no such thing");
             return Reason::Crash;

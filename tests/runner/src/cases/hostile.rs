@@ -32,6 +32,22 @@ pub const ATTEMPTS: &[(&str, Verdict)] = &[
     ("map-table", Verdict::Refused),
     ("pin-writable", Verdict::Refused),
     ("bad-hypercall", Verdict::Refused),
+    ("map-everything", Verdict::Refused),
+    ("selectors", Verdict::Refused),
+    ("descriptors", Verdict::Refused),
+    ("addresses", Verdict::Refused),
+    ("privileged", Verdict::Refused),
+    ("no-handler", Verdict::Ends),
+    ("stack-in-hole", Verdict::Ends),
+    ("stack-noncanonical", Verdict::Ends),
+    ("iret-noncanonical", Verdict::Ends),
+    ("iret-hole", Verdict::Ends),
+    ("iret-ring0", Verdict::Ends),
+    ("edge-syscall", Verdict::Ends),
+    // These three end in order, or as crashed, as chance will have it; but they end.
+    ("random-kernel", Verdict::Ends),
+    ("random-user", Verdict::Ends),
+    ("random-hypercalls", Verdict::Ends),
 ];
 
 /// The well-behaved neighbour: it echoes what is typed.
