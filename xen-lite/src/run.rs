@@ -243,6 +243,8 @@ fn load_context(cpu: &PerCpu, state: *mut VcpuState) {
     // SAFETY: S-05: the TSS is this CPU's own; the CPU reads it when it enters ring 0, not before.
     unsafe { (*cpu.tss.get()).rsp[0] = end };
     load_root(cpu, state.root());
+    // User mappings of guests are global: those of the vCPU before, perhaps another domain's, outlive the load of CR3.
+    platform::flush_all_here();
 }
 
 /// Switches to a vCPU and loads everything that is its own.

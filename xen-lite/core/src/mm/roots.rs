@@ -105,6 +105,8 @@ pub fn switch_root<P: Platform>(
     if which == Which::Kernel {
         // Before the old one may go: the CPU must not walk a frame that is no table any more.
         hv.platform.load_root(root);
+        // Mappings of user pages are global (see `frame::pte`), so the old space's outlive the load.
+        frame::flush_all(hv, 1 << (hv.platform.cpu().raw() & 63));
     }
     if old != Mfn::INVALID
         && let Err(left) = frame::put_page_type_preemptible(hv, old)

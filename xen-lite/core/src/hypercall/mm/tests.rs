@@ -174,7 +174,12 @@ fn base_pointers_move_and_let_go() {
     assert!(ext(&space, &[[15, root.raw(), 0]]).is_ok());
     assert!(space.hv.frames.is_kind(root, Kind::L4));
     space.audit();
+    space.hv.platform.flushes.lock().unwrap().clear();
     assert!(ext(&space, &[[5, root.raw(), 0]]).is_ok());
+    assert!(
+        space.hv.platform.flushes.lock().unwrap().contains(&(Flush::Global, 1)),
+        "user mappings are global"
+    );
     space.audit();
     assert_eq!(space.hv.frames.describe(space.root).2, 0, "the old root is ordinary memory");
     assert!(ext(&space, &[[15, 0, 0]]).is_ok(), "no user root");
