@@ -6,8 +6,8 @@
 
 use xen_lite_core::domain::{Mode, Registers, VcpuState};
 use xen_lite_core::effects::{Done, Effects, Todo};
-use xen_lite_core::fail::{Fail, Why};
-use xen_lite_core::hypercall::{self, Args, Caller};
+use xen_lite_core::fail::Why;
+use xen_lite_core::hypercall::{self, Caller};
 use xen_lite_core::trap;
 
 use crate::cpu::{PerCpu, descriptors, segments};
@@ -164,6 +164,7 @@ fn guest_exception(cpu: &PerCpu, caller: &mut Caller<'_>, vector: u8, cr2: u64) 
 
 /// The CPU touched a page of the LDT that is not in the window yet. If the guest has no valid page there either, the fault is
 /// the guest's, at the address where the guest sees its LDT.
+#[inline(never)]
 fn ldt_fault(cpu: &PerCpu, caller: &mut Caller<'_>, error_code: u32, cr2: u64) -> Outcome {
     if run::map_ldt_page(cpu, caller, cr2) {
         return Ok(Effects::NONE);
@@ -174,6 +175,7 @@ fn ldt_fault(cpu: &PerCpu, caller: &mut Caller<'_>, error_code: u32, cr2: u64) -
 }
 
 /// The final IRETQ faulted: selectors, RIP or RSP of the frame are not what the CPU takes. The failsafe callback hears of it.
+#[inline(never)]
 fn return_fault(cpu: &PerCpu, caller: &mut Caller<'_>, vector: u8, cr2: u64) -> Outcome {
     if vector == trap::vector::PF && descriptors::in_window(cpu, cr2) && run::map_ldt_page(cpu, caller, cr2) {
         return Ok(Effects::NONE);
@@ -182,6 +184,7 @@ fn return_fault(cpu: &PerCpu, caller: &mut Caller<'_>, vector: u8, cr2: u64) -> 
     trap::failsafe(hv(), caller)
 }
 
+#[inline(never)]
 fn sysenter(caller: &mut Caller<'_>) -> Outcome {
     let callback = caller.state.callbacks.sysenter;
     if callback.address == 0 || caller.state.mode == Mode::Kernel {

@@ -24,9 +24,6 @@ pub(super) mod rflags {
     pub const AC: u64 = 1 << 18;
 }
 
-/// Most words of a frame.
-const MOST_WORDS: usize = 12;
-
 /// Where the guest goes on.
 #[derive(Clone, Copy, Debug)]
 pub struct Target {
@@ -58,8 +55,8 @@ pub fn bounce<P: Platform>(
     error_code: Option<u32>,
 ) -> Result<Effects, Why> {
     match error_code {
-        Some(code) => write_frame(hv, caller, target, [u64::from(code)]),
-        None => write_frame(hv, caller, target, []),
+        Some(code) => write_frame::<P, 1, 8>(hv, caller, target, [u64::from(code)]),
+        None => write_frame::<P, 0, 7>(hv, caller, target, []),
     }
 }
 
@@ -75,11 +72,11 @@ pub(super) fn bounce_failsafe<P: Platform>(
     let s = caller.state.selectors;
     let extra = [s.ds, s.es, s.fs, s.gs].map(u64::from);
     caller.state.selectors = crate::domain::Selectors::default();
-    Ok(write_frame(hv, caller, target, extra)?.and(Effects::todo(crate::effects::Todo::LOAD_SEGMENTS)))
+    Ok(write_frame::<P, 4, 11>(hv, caller, target, extra)?.and(Effects::todo(crate::effects::Todo::LOAD_SEGMENTS)))
 }
 
 #[inline(always)]
-fn write_frame<P: Platform, const N: usize>(
+fn write_frame<P: Platform, const N: usize, const WORDS: usize>(
     hv: &Hypervisor<P>,
     caller: &mut Caller<'_>,
     target: Target,
@@ -103,8 +100,8 @@ fn write_frame<P: Platform, const N: usize>(
         flags = flags & !rflags::IOPL | u64::from(state.iopl) << 12;
     }
 
-    let mut frame = [0u64; MOST_WORDS];
-    let words = 7 + N;
+    const { assert!(WORDS == 7 + N) };
+    let mut frame = [0u64; WORDS];
     frame[0] = from.rcx;
     frame[1] = from.r11;
     frame[2..2 + N].copy_from_slice(&extra);
@@ -114,9 +111,9 @@ fn write_frame<P: Platform, const N: usize>(
     frame[5 + N] = from.rsp;
     frame[6 + N] = from.ss & 0xffff;
 
-    let bytes = words as u64 * 8;
+    let bytes = WORDS as u64 * 8;
     let sp = (stack & !15).wrapping_sub(bytes);
-    if !range_ok(sp, bytes) || hv.platform.copy_out(GuestVirt::new(sp), frame[..words].as_bytes()).is_err() {
+    if !range_ok(sp, bytes) || hv.platform.copy_out(GuestVirt::new(sp), frame.as_bytes()).is_err() {
         return Err(Why::BounceFault(sp));
     }
     if target.mask_events && !masked {
