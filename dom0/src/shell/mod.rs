@@ -1,4 +1,4 @@
-//! What a person types: editing a line ([`line`]), and what it means ([`command`]).
+//! What a person types: editing a line ([`mod@line`]), and what it means ([`command`]).
 
 pub mod command;
 pub mod line;

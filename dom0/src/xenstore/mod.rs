@@ -11,6 +11,7 @@
 pub mod client;
 pub mod path;
 pub mod perms;
+mod requests;
 pub mod ring;
 pub mod server;
 pub mod tree;

@@ -7,14 +7,14 @@
 //! change nodes.
 
 use alloc::collections::{BTreeMap, VecDeque};
-use alloc::format;
 use alloc::string::ToString;
 use alloc::vec;
 use alloc::vec::Vec;
 
-use super::client::{Client, Watch};
+use super::client::Client;
 use super::path;
 use super::perms::{Access, Perms, Subject};
+use super::requests::domain;
 use super::tree::{Change, Limits, Overlay, Tree, View};
 use super::wire::{self, Error, Header, Kind, Message};
 use crate::DomId;
@@ -58,15 +58,16 @@ pub enum Action {
 /// The store.
 #[derive(Debug, Default)]
 pub struct Server {
-    tree: Tree,
-    clients: BTreeMap<DomId, Client>,
-    special: BTreeMap<&'static str, Perms>,
-    quota: Quota,
-    last_transaction: u32,
-    actions: VecDeque<Action>,
+    pub(super) tree: Tree,
+    pub(super) clients: BTreeMap<DomId, Client>,
+    pub(super) special: BTreeMap<&'static str, Perms>,
+    pub(super) quota: Quota,
+    pub(super) last_transaction: u32,
+    pub(super) actions: VecDeque<Action>,
 }
 
-type Reply = Result<Vec<u8>, Error>;
+/// A reply's payload, or the error's name.
+pub(super) type Reply = Result<Vec<u8>, Error>;
 
 impl Server {
     /// An empty store with the usual quotas.
@@ -217,12 +218,12 @@ impl Server {
         }
     }
 
-    fn own(&mut self, who: Subject) -> Result<&mut Client, Error> {
+    pub(super) fn own(&mut self, who: Subject) -> Result<&mut Client, Error> {
         self.clients.get_mut(&who.dom).ok_or(Error::EINVAL)
     }
 
     /// Runs `f` on a view: the transaction's, or one that is committed at once.
-    fn on_view<T>(
+    pub(super) fn on_view<T>(
         &mut self,
         who: Subject,
         tx: u32,
@@ -253,162 +254,6 @@ impl Server {
         Ok((out, self.tree.commit(overlay)))
     }
 
-    fn directory(&mut self, who: Subject, tx: u32, payload: &[u8], after: &mut After) -> Reply {
-        let [given] = wire::strings(payload)?;
-        let path = path::canonical(who.dom, given)?;
-        let node = self.on_view(who, tx, after, |view| view.node(&path, Access::READ))?;
-        Ok(node.children.iter().flat_map(|name| terminated(name)).collect())
-    }
-
-    /// The part of the child list from a byte offset on, with the node's generation in front so that the client
-    /// notices a change between two parts. A part that reaches the end has one more NUL.
-    fn directory_part(&mut self, who: Subject, tx: u32, payload: &[u8], after: &mut After) -> Reply {
-        let [given, offset] = wire::strings(payload)?;
-        let path = path::canonical(who.dom, given)?;
-        let offset: usize = wire::number(offset)?;
-        let node = self.on_view(who, tx, after, |view| view.node(&path, Access::READ))?;
-        let list: Vec<u8> = node.children.iter().flat_map(|name| terminated(name)).collect();
-        if offset > list.len() || (offset > 0 && list[offset - 1] != 0) {
-            return Err(Error::EINVAL);
-        }
-        let mut out = terminated(&format!("{}", node.generation));
-        let room = wire::PAYLOAD_MAX - out.len() - 1;
-        let rest = &list[offset..];
-        if rest.len() <= room {
-            out.extend_from_slice(rest);
-            out.push(0);
-        } else {
-            let whole = rest[..room].iter().rposition(|&b| b == 0).map_or(0, |last| last + 1);
-            out.extend_from_slice(&rest[..whole]);
-        }
-        Ok(out)
-    }
-
-    fn get_perms(&mut self, who: Subject, tx: u32, payload: &[u8], after: &mut After) -> Reply {
-        let [given] = wire::strings(payload)?;
-        if let Some(name) = special_name(given) {
-            return Ok(self.special_perms(name).encode());
-        }
-        let path = path::canonical(who.dom, given)?;
-        self.on_view(who, tx, after, |view| Ok(view.node(&path, Access::READ)?.perms.encode()))
-    }
-
-    fn set_perms_request(&mut self, who: Subject, tx: u32, payload: &[u8], after: &mut After) -> Reply {
-        let (given, list) = wire::first_string(payload)?;
-        let perms = Perms::decode(list)?;
-        if let Some(name) = special_name(given) {
-            if !who.is_privileged() {
-                return Err(Error::EACCES);
-            }
-            self.special.insert(name, perms);
-            return Ok(ok());
-        }
-        let path = path::canonical(who.dom, given)?;
-        self.on_view(who, tx, after, |view| view.set_perms(&path, perms).map(|()| ok()))
-    }
-
-    fn watch(&mut self, who: Subject, payload: &[u8], after: &mut After) -> Reply {
-        let watch = requested_watch(who, payload)?;
-        let limit = self.quota.watches;
-        let client = self.own(who)?;
-        if client.watches.iter().any(|w| w.path == watch.path && w.token == watch.token) {
-            return Err(Error::EEXIST);
-        }
-        if client.watches.len() >= limit && !who.is_privileged() {
-            return Err(Error::E2BIG);
-        }
-        client.watches.push(watch);
-        after.fresh_watch = true;
-        Ok(ok())
-    }
-
-    fn unwatch(&mut self, who: Subject, payload: &[u8]) -> Reply {
-        let gone = requested_watch(who, payload)?;
-        let client = self.own(who)?;
-        let at = client.watches.iter().position(|w| w.path == gone.path && w.token == gone.token);
-        client.watches.remove(at.ok_or(Error::ENOENT)?);
-        Ok(ok())
-    }
-
-    fn transaction_start(&mut self, who: Subject, tx: u32) -> Reply {
-        if tx != 0 {
-            return Err(Error::EBUSY);
-        }
-        let limit = self.quota.transactions;
-        let mut id = self.last_transaction;
-        let client = self.own(who)?;
-        if client.transactions.len() >= limit && !who.is_privileged() {
-            return Err(Error::ENOSPC);
-        }
-        loop {
-            id = id.wrapping_add(1).max(1);
-            if !client.transactions.contains_key(&id) {
-                break;
-            }
-        }
-        client.transactions.insert(id, Overlay::default());
-        self.last_transaction = id;
-        Ok(terminated(&format!("{id}")))
-    }
-
-    fn transaction_end(&mut self, who: Subject, tx: u32, payload: &[u8], after: &mut After) -> Reply {
-        let commit = match wire::strings(payload)? {
-            ["T"] => true,
-            ["F"] => false,
-            _ => return Err(Error::EINVAL),
-        };
-        let overlay = self.own(who)?.transactions.remove(&tx).ok_or(Error::ENOENT)?;
-        if !commit {
-            return Ok(ok());
-        }
-        if !self.tree.holds(&overlay) {
-            return Err(Error::EAGAIN);
-        }
-        let owned = self.tree.owned(who.dom) as isize + self.tree.growth(&overlay, who.dom);
-        if owned > self.quota.limits.nodes as isize && !who.is_privileged() {
-            return Err(Error::ENOSPC);
-        }
-        after.changes = self.tree.commit(overlay);
-        Ok(ok())
-    }
-
-    fn privileged(&mut self, kind: Kind, payload: &[u8]) -> Reply {
-        match kind {
-            Kind::Introduce => {
-                let [dom, gfn, port] = wire::strings(payload)?;
-                let (dom, gfn, port) = (wire::number(dom)?, wire::number(gfn)?, wire::number(port)?);
-                self.actions.push_back(Action::Introduce { dom: DomId(dom), gfn, port });
-            }
-            Kind::Release => {
-                let dom = domain(payload)?;
-                if !self.clients.contains_key(&dom) {
-                    return Err(Error::ENOENT);
-                }
-                self.actions.push_back(Action::Release(dom));
-            }
-            Kind::Resume => {
-                self.clients.get(&domain(payload)?).ok_or(Error::ENOENT)?;
-            }
-            Kind::SetTarget => {
-                let [dom, target] = wire::strings(payload)?;
-                let client = self.clients.get_mut(&DomId(wire::number(dom)?)).ok_or(Error::ENOENT)?;
-                client.who.target = Some(DomId(wire::number(target)?));
-            }
-            _ => return self.control(payload),
-        }
-        Ok(ok())
-    }
-
-    fn control(&self, payload: &[u8]) -> Reply {
-        let (command, _) = wire::first_string(payload)?;
-        match command {
-            "help" => Ok(terminated("commands: help, check, quota")),
-            "check" => Ok(terminated(&self.tree.check().err().unwrap_or_else(|| "OK".to_string()))),
-            "quota" => Ok(terminated(&format!("{:?}", self.quota))),
-            _ => Err(Error::EINVAL),
-        }
-    }
-
     fn tell(&mut self, changes: &[Change]) {
         for change in changes {
             for client in self.clients.values_mut() {
@@ -419,7 +264,7 @@ impl Server {
         }
     }
 
-    fn special_perms(&self, name: &str) -> Perms {
+    pub(super) fn special_perms(&self, name: &str) -> Perms {
         self.special.get(name).cloned().unwrap_or(Perms::new(DomId::ZERO, Access::NONE))
     }
 
@@ -431,32 +276,20 @@ impl Server {
 
 /// What follows a reply.
 #[derive(Default)]
-struct After {
-    changes: Vec<Change>,
-    fresh_watch: bool,
+pub(super) struct After {
+    /// Nodes that changed.
+    pub(super) changes: Vec<Change>,
+    /// The client's last watch is new and fires once.
+    pub(super) fresh_watch: bool,
 }
 
-fn requested_watch(who: Subject, payload: &[u8]) -> Result<Watch, Error> {
-    let [given, token] = wire::strings(payload)?;
-    let path = path::canonical_watch(who.dom, given)?;
-    let relative = (!given.starts_with(['/', '@'])).then(|| given.to_string());
-    Ok(Watch { path, relative, token: token.to_string() })
-}
-
-fn special_name(given: &str) -> Option<&'static str> {
-    [path::INTRODUCE, path::RELEASE].into_iter().find(|name| *name == given)
-}
-
-fn domain(payload: &[u8]) -> Result<DomId, Error> {
-    let [text] = wire::strings(payload)?;
-    Ok(DomId(wire::number(text)?))
-}
-
-fn ok() -> Vec<u8> {
+/// The payload of a reply that tells nothing but success.
+pub(super) fn ok() -> Vec<u8> {
     b"OK\0".to_vec()
 }
 
-fn terminated(text: &str) -> Vec<u8> {
+/// Text with its final NUL.
+pub(super) fn terminated(text: &str) -> Vec<u8> {
     let mut bytes = vec![];
     bytes.extend_from_slice(text.as_bytes());
     bytes.push(0);
