@@ -30,7 +30,7 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use spin::Mutex;
 
@@ -43,140 +43,19 @@ use crate::platform::Platform;
 use crate::time::Timers;
 use crate::trap::info::upcall_pending;
 
+mod choose;
 pub mod control;
 mod policy;
 mod runstate;
 #[cfg(test)]
 pub(crate) mod tests;
+mod vcpu;
 
+pub use choose::Decision;
 pub use control::{crash_domain, shut_down};
 pub use policy::{Credit, Null, Policy, RATE_LIMIT, SLICE};
 pub use runstate::{Runstate, State};
-
-/// No CPU, in an atomic.
-const NOWHERE: u32 = u32::MAX;
-
-bitflags::bitflags! {
-    /// What holds a vCPU back, apart from pauses.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub struct Hold: u32 {
-        /// Waits for an event (`SCHEDOP_block`, `SCHEDOP_poll`).
-        const BLOCKED = 1 << 0;
-        /// Down (`VCPUOP_down`), or never brought up.
-        const DOWN = 1 << 1;
-    }
-}
-
-/// The scheduler's part of a vCPU.
-#[derive(Debug)]
-pub struct VcpuSched {
-    holds: AtomicU32,
-    pauses: AtomicU32,
-    /// The CPU whose queue it belongs to.
-    cpu: AtomicU32,
-    /// The CPU it runs on, or [`NOWHERE`].
-    running_on: AtomicU32,
-    queued: AtomicBool,
-    yielded: AtomicBool,
-    /// What [`Hold::BLOCKED`] waits for when it polls: 0 does not poll, `u32::MAX` several ports, else one port.
-    poll: AtomicU32,
-    /// Weighted time it has had, in nanoseconds at the default weight.
-    pub(crate) virtual_time: AtomicU64,
-    /// Share of CPU time relative to others (`xl sched-credit -w`).
-    pub(crate) weight: AtomicU32,
-    /// Most per cent of one CPU that it may use; 0 is no limit. Stored for the toolstack.
-    pub(crate) cap: AtomicU32,
-    /// CPUs it may run on.
-    affinity: AtomicU64,
-    /// CPUs it should run on.
-    soft_affinity: AtomicU64,
-    /// CPU that `SCHEDOP_pin_override` named; negative is none.
-    pin: AtomicI32,
-    runstate: Mutex<Runstate>,
-}
-
-impl Default for VcpuSched {
-    fn default() -> Self {
-        VcpuSched {
-            holds: AtomicU32::new(Hold::DOWN.bits()),
-            pauses: AtomicU32::new(0),
-            cpu: AtomicU32::new(0),
-            running_on: AtomicU32::new(NOWHERE),
-            queued: AtomicBool::new(false),
-            yielded: AtomicBool::new(false),
-            poll: AtomicU32::new(0),
-            virtual_time: AtomicU64::new(0),
-            weight: AtomicU32::new(policy::DEFAULT_WEIGHT),
-            cap: AtomicU32::new(0),
-            affinity: AtomicU64::new(u64::MAX),
-            soft_affinity: AtomicU64::new(u64::MAX),
-            pin: AtomicI32::new(-1),
-            runstate: Mutex::new(Runstate::default()),
-        }
-    }
-}
-
-impl VcpuSched {
-    /// What holds it back, pauses apart.
-    #[inline(always)]
-    pub fn holds(&self) -> Hold {
-        Hold::from_bits_retain(self.holds.load(Ordering::SeqCst))
-    }
-
-    /// Whether it is up in the sense of `VCPUOP_is_up`.
-    pub fn is_up(&self) -> bool {
-        !self.holds().contains(Hold::DOWN)
-    }
-
-    /// The CPU it runs on.
-    #[inline(always)]
-    pub fn running_on(&self) -> Option<CpuId> {
-        match self.running_on.load(Ordering::SeqCst) {
-            NOWHERE => None,
-            cpu => Some(CpuId::new(cpu)),
-        }
-    }
-
-    /// The CPU whose queue it belongs to: where it runs or ran last.
-    pub fn cpu(&self) -> CpuId {
-        CpuId::new(self.cpu.load(Ordering::Relaxed))
-    }
-
-    /// The ports that it polls: 0 none, `u32::MAX` several, else that one.
-    pub(crate) fn poll(&self) -> u32 {
-        self.poll.load(Ordering::SeqCst)
-    }
-
-    pub(crate) fn set_poll(&self, ports: u32) {
-        self.poll.store(ports, Ordering::SeqCst);
-    }
-
-    fn hold(&self, what: Hold) -> Hold {
-        Hold::from_bits_retain(self.holds.fetch_or(what.bits(), Ordering::SeqCst))
-    }
-
-    fn release(&self, what: Hold) -> Hold {
-        Hold::from_bits_retain(self.holds.fetch_and(!what.bits(), Ordering::SeqCst))
-    }
-
-    /// The run state account, the present stay not included.
-    pub(crate) fn account(&self) -> Runstate {
-        *self.runstate.lock()
-    }
-
-    /// CPUs it may run on now, the override of `SCHEDOP_pin_override` considered.
-    pub fn allowed(&self) -> u64 {
-        match u32::try_from(self.pin.load(Ordering::Relaxed)) {
-            Ok(cpu) if cpu < 64 => 1 << cpu,
-            _ => self.affinity.load(Ordering::Relaxed),
-        }
-    }
-
-    /// Hard and soft affinity as the toolstack set them (bit n is CPU n).
-    pub fn affinity(&self) -> (u64, u64) {
-        (self.affinity.load(Ordering::Relaxed), self.soft_affinity.load(Ordering::Relaxed))
-    }
-}
+pub use vcpu::{Hold, VcpuSched};
 
 /// Whether nothing holds the vCPU back.
 pub fn is_runnable(vcpu: &Vcpu) -> bool {
@@ -199,26 +78,6 @@ pub struct Queue {
     charged: u64,
     /// The least virtual time that a waking vCPU gets: nobody gains by sleeping.
     floor: u64,
-}
-
-/// What a CPU does next.
-#[derive(Debug)]
-pub struct Decision {
-    /// The vCPU to run; none is idle.
-    pub next: Option<Arc<Vcpu>>,
-    /// When the CPU must call [`crate::time::tick`] at the latest, in nanoseconds since boot; `u64::MAX` is never. The hardware timer
-    /// has been programmed for it already.
-    pub deadline: u64,
-}
-
-/// What becomes of the vCPU that ran.
-enum Back {
-    /// It runs on.
-    Stays,
-    /// It does not; it is queued if it is runnable.
-    Leaves,
-    /// It is runnable, but not on this CPU any more.
-    Evicted,
 }
 
 /// All run queues.
@@ -482,109 +341,6 @@ impl Scheduler {
         Effects::NONE
     }
 
-    /// Chooses what the calling CPU runs next. The image calls it on [`Todo::RESCHEDULE`], when kicked, and when idle ends, and
-    /// then switches.
-    pub fn schedule<P: Platform>(&self, hv: &Hypervisor<P>, cpu: CpuId, now: u64) -> Decision {
-        let mut guard = self.queues[cpu.index()].lock();
-        let queue = &mut *guard;
-        let mut evicted = None;
-        if let Some(previous) = queue.current.take() {
-            match self.put_back(queue, &previous, cpu, now) {
-                Back::Stays => {
-                    end_poll(&previous);
-                    queue.current = Some(previous.clone());
-                    self.set_slice(queue, cpu, now);
-                    return Decision { next: Some(previous), deadline: self.timers.program(hv, cpu) };
-                }
-                Back::Leaves => {}
-                Back::Evicted => evicted = Some(previous),
-            }
-        }
-        let next = queue.waiting.pop_front().or_else(|| self.steal(cpu));
-        if let Some(next) = &next {
-            end_poll(next);
-            next.sched.queued.store(false, Ordering::Relaxed);
-            next.sched.running_on.store(cpu.raw(), Ordering::SeqCst);
-            next.sched.runstate.lock().enter(State::Running, now);
-            queue.floor = queue.floor.max(next.sched.virtual_time.load(Ordering::Relaxed));
-            self.idle.fetch_and(!(1 << cpu.raw()), Ordering::Relaxed);
-        } else {
-            self.idle.fetch_or(1 << cpu.raw(), Ordering::Relaxed);
-        }
-        queue.started = now;
-        queue.charged = now;
-        queue.current = next.clone();
-        self.set_slice(queue, cpu, now);
-        drop(guard);
-        if let Some(vcpu) = evicted {
-            let effects = self.wake(hv, &vcpu);
-            hv.platform.kick(&effects);
-        }
-        Decision { next, deadline: self.timers.program(hv, cpu) }
-    }
-
-    /// Accounts for the vCPU that ran, and queues it if it can go on here.
-    fn put_back(&self, queue: &mut Queue, previous: &Arc<Vcpu>, cpu: CpuId, now: u64) -> Back {
-        let sched = &previous.sched;
-        self.policy.charge(previous, now.saturating_sub(queue.charged));
-        queue.charged = queue.charged.max(now);
-        let yielded = sched.yielded.swap(false, Ordering::Relaxed);
-        if !is_runnable(previous) {
-            sched.running_on.store(NOWHERE, Ordering::SeqCst);
-            sched.runstate.lock().enter(resting(previous), now);
-            return Back::Leaves;
-        }
-        if self.usable(sched.allowed()) & 1 << cpu.raw() == 0 {
-            sched.running_on.store(NOWHERE, Ordering::SeqCst);
-            sched.runstate.lock().enter(State::Runnable, now);
-            return Back::Evicted;
-        }
-        let Some(first) = queue.waiting.front() else { return Back::Stays };
-        let ran = now.saturating_sub(queue.started);
-        if yielded {
-            let theirs = first.sched.virtual_time.load(Ordering::Relaxed);
-            sched.virtual_time.fetch_max(theirs, Ordering::Relaxed);
-        } else if ran < RATE_LIMIT || (ran < self.policy.slice() && !self.policy.preempts(first, previous)) {
-            return Back::Stays;
-        }
-        sched.running_on.store(NOWHERE, Ordering::SeqCst);
-        sched.runstate.lock().enter(State::Runnable, now);
-        self.enqueue(queue, previous.clone());
-        Back::Leaves
-    }
-
-    /// Settles when the slice of `current` ends: never while nobody waits.
-    fn set_slice(&self, queue: &Queue, cpu: CpuId, now: u64) {
-        let end = match (&queue.current, queue.waiting.front()) {
-            (Some(current), Some(first)) => {
-                let rate = queue.started.saturating_add(RATE_LIMIT);
-                if now < rate && self.policy.preempts(first, current) {
-                    rate
-                } else {
-                    queue.started.saturating_add(self.policy.slice()).max(now)
-                }
-            }
-            _ => u64::MAX,
-        };
-        self.slice_end[cpu.index()].store(end, Ordering::Relaxed);
-    }
-
-    /// Work for an idle CPU from another's queue. Only tries locks: two CPUs may want each other's.
-    fn steal(&self, cpu: CpuId) -> Option<Arc<Vcpu>> {
-        for (other, queue) in self.queues.iter().enumerate() {
-            if other == cpu.index() {
-                continue;
-            }
-            let Some(mut queue) = queue.try_lock() else { continue };
-            let mine = |vcpu: &Arc<Vcpu>| self.usable(vcpu.sched.allowed()) & 1 << cpu.raw() != 0;
-            let Some(place) = queue.waiting.iter().position(mine) else { continue };
-            let vcpu = queue.waiting.remove(place)?;
-            vcpu.sched.cpu.store(cpu.raw(), Ordering::Relaxed);
-            return Some(vcpu);
-        }
-        None
-    }
-
     /// The vCPU that a CPU runs.
     pub fn current(&self, cpu: CpuId) -> Option<Arc<Vcpu>> {
         self.queues.get(cpu.index())?.lock().current.clone()
@@ -598,16 +354,6 @@ impl Scheduler {
     /// The run state account of a vCPU, up to `now`.
     pub fn runstate(&self, vcpu: &Vcpu, now: u64) -> Runstate {
         vcpu.sched.runstate.lock().up_to(now)
-    }
-}
-
-/// A vCPU that polled goes on.
-#[inline(always)]
-fn end_poll(vcpu: &Vcpu) {
-    if vcpu.sched.poll() != 0
-        && let Some(domain) = vcpu.domain.upgrade()
-    {
-        crate::event::poll_ended(&domain, vcpu);
     }
 }
 

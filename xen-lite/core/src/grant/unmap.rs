@@ -1,0 +1,233 @@
+//! Unmapping, by the guest and at its end.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use super::Status;
+use super::map::{put_device, unpin, with_entry};
+use super::maptrack::Mapping;
+use super::table::close;
+use crate::Hypervisor;
+use crate::addr::{GuestVirt, Mfn, PAGE_SHIFT};
+use crate::domain::Domain;
+use crate::effects::Effects;
+use crate::fail::{Errno, Fail};
+use crate::frame::Stop;
+use crate::frame::entry::put_l1;
+use crate::frame::pte::{FRAME, PRESENT, WRITABLE};
+use crate::platform::{Flush, Platform};
+
+/// Handles that are given up between two looks for interrupts.
+const BATCH: u32 = 64;
+
+/// Undoes a mapping: removes the page-table entry at `address` if that is not 0, and lets go for devices if `device_address` is not 0.
+/// The pins go with [`flush_unmapped`], to which the result is to be passed.
+///
+/// # Errors
+/// `BadHandle`; `GeneralError` when the address does not hold the mapping.
+#[inline]
+pub fn unmap<P: Platform>(
+    hv: &Hypervisor<P>,
+    mapper: &Domain,
+    root: Mfn,
+    handle: u32,
+    address: u64,
+    device_address: u64,
+) -> Result<Unmapped, Status> {
+    let mapping = look_up(mapper, handle)?;
+    if device_address != 0 && device_address != mapping.frame.raw() << PAGE_SHIFT {
+        return Err(Status::GeneralError);
+    }
+    let host = address != 0 && mapping.host;
+    if host {
+        remove_entry(hv, mapper, root, address, &mapping)?;
+    }
+    Ok(finish(mapper, handle, mapping, host, device_address != 0, address))
+}
+
+/// As [`unmap`] for the CPU, with the entry at `new_address` moving to where the mapping was (`GNTTABOP_unmap_and_replace`).
+///
+/// # Errors
+/// As [`unmap`], and `GeneralError` when `new_address` has no page table.
+pub fn replace<P: Platform>(
+    hv: &Hypervisor<P>,
+    mapper: &Domain,
+    root: Mfn,
+    handle: u32,
+    address: u64,
+    new_address: u64,
+) -> Result<Unmapped, Status> {
+    let mapping = look_up(mapper, handle)?;
+    if !mapping.host || address == 0 || (mapping.by_entry && new_address != 0) {
+        return Err(Status::GeneralError);
+    }
+    if new_address == 0 {
+        remove_entry(hv, mapper, root, address, &mapping)?;
+    } else {
+        let moved = with_entry(hv, mapper, root, address, false, |table, index| {
+            with_entry(hv, mapper, root, new_address, false, |from, at| {
+                move_entry(hv, (from, at), (table, index), &mapping)
+            })
+        });
+        moved.map_err(|_| Status::GeneralError)?;
+    }
+    Ok(finish(mapper, handle, mapping, true, false, if new_address == 0 { address } else { 0 }))
+}
+
+fn look_up(mapper: &Domain, handle: u32) -> Result<Mapping, Status> {
+    mapper.grants.maptrack.lock().get(handle).cloned().ok_or(Status::BadHandle)
+}
+
+/// Whether an entry is this mapping: present, its frame, its permission.
+fn is_mapping(entry: u64, mapping: &Mapping) -> bool {
+    entry & PRESENT != 0
+        && entry & FRAME == mapping.frame.raw() << PAGE_SHIFT
+        && (entry & WRITABLE == 0) == mapping.readonly
+}
+
+/// Removes the entry of a mapping.
+fn remove_entry<P: Platform>(
+    hv: &Hypervisor<P>,
+    mapper: &Domain,
+    root: Mfn,
+    address: u64,
+    mapping: &Mapping,
+) -> Result<(), Status> {
+    let removed = with_entry(hv, mapper, root, address, mapping.by_entry, |table, index| {
+        take_entry(hv, table, index, |entry| is_mapping(entry, mapping))
+    });
+    put_l1(hv, removed.map_err(|_| Status::GeneralError)?);
+    Ok(())
+}
+
+/// Clears an entry that is as wanted, and returns it: its reference is the caller's. The CPU may set bits of it meanwhile.
+fn take_entry<P: Platform>(
+    hv: &Hypervisor<P>,
+    table: Mfn,
+    index: usize,
+    wanted: impl Fn(u64) -> bool,
+) -> Result<u64, Stop> {
+    let mut entry = hv.platform.load(table, index);
+    loop {
+        if !wanted(entry) {
+            return Err(Stop::Errno(Errno::EINVAL));
+        }
+        match hv.platform.compare_exchange(table, index, entry, 0) {
+            Ok(()) => return Ok(entry),
+            Err(found) => entry = found,
+        }
+    }
+}
+
+/// Moves an entry, with its reference, to the place of a mapping, whose reference is dropped.
+fn move_entry<P: Platform>(
+    hv: &Hypervisor<P>,
+    from: (Mfn, usize),
+    to: (Mfn, usize),
+    mapping: &Mapping,
+) -> Result<(), Stop> {
+    if from == to {
+        return Err(Stop::Errno(Errno::EINVAL));
+    }
+    let entry = take_entry(hv, from.0, from.1, |_| true)?;
+    let mut old = hv.platform.load(to.0, to.1);
+    while is_mapping(old, mapping) {
+        match hv.platform.compare_exchange(to.0, to.1, old, entry) {
+            Ok(()) => {
+                put_l1(hv, old);
+                return Ok(());
+            }
+            Err(found) => old = found,
+        }
+    }
+    // Not the mapping: the entry goes back to where it was, unless somebody put another there.
+    if hv.platform.compare_exchange(from.0, from.1, 0, entry).is_err() {
+        put_l1(hv, entry);
+    }
+    Err(Stop::Errno(Errno::EINVAL))
+}
+
+/// Pins that are taken back once translations are flushed.
+#[derive(Debug)]
+#[must_use = "the pins are still counted"]
+pub struct Unmapped {
+    gone: Option<Mapping>,
+    /// The address to flush; 0 for everything.
+    address: u64,
+}
+
+/// Takes from the handle what was unmapped; the handle goes with the last of it.
+fn finish(mapper: &Domain, handle: u32, seen: Mapping, host: bool, device: bool, address: u64) -> Unmapped {
+    let address = if seen.by_entry { 0 } else { address };
+    let mut maptrack = mapper.grants.maptrack.lock();
+    let Some(mapping) = maptrack.get(handle).filter(|mapping| mapping.is_same(&seen)) else {
+        // Another CPU unmapped it, and the handle may be another mapping's by now: no pin is ours to take back.
+        return Unmapped { gone: None, address };
+    };
+    let gone = Mapping { host: mapping.host && host, device: mapping.device && device, ..seen };
+    mapping.host &= !host;
+    mapping.device &= !device;
+    if !mapping.host && !mapping.device {
+        let _ = maptrack.remove(handle);
+    }
+    Unmapped { gone: Some(gone), address }
+}
+
+/// Flushes the translations of what was unmapped, and then takes back the pins.
+pub fn flush_unmapped<P: Platform>(hv: &Hypervisor<P>, unmapped: &[Option<Unmapped>]) {
+    let hosts = || unmapped.iter().flatten().filter(|one| one.gone.as_ref().is_some_and(|gone| gone.host));
+    let all = u64::MAX >> (64 - hv.platform.cpus().clamp(1, 64));
+    let mut first = hosts();
+    match (first.next(), first.next()) {
+        (None, _) => {}
+        (Some(one), None) if one.address != 0 => {
+            hv.platform.flush(Flush::Page(GuestVirt::new(one.address)), all)
+        }
+        _ => hv.platform.flush(Flush::Global, all),
+    }
+    for gone in unmapped.iter().flatten().filter_map(|one| one.gone.as_ref()) {
+        if gone.device {
+            put_device(hv, gone.frame, gone.readonly);
+        }
+        unpin(hv, gone);
+    }
+}
+
+/// Gives up all that a dying domain mapped, and stops it from granting. Its page tables still hold their references; they are dropped as
+/// the tables are taken apart. Its vCPUs are descheduled, so no translation is in use.
+///
+/// # Errors
+/// [`Fail::Again`] when an interrupt waits: call again.
+pub fn release_all<P: Platform>(hv: &Hypervisor<P>, domain: &Arc<Domain>) -> Result<Effects, Fail> {
+    close(domain);
+    loop {
+        let (handle, mapping) = {
+            let mut maptrack = domain.grants.maptrack.lock();
+            maptrack.closed = true;
+            if maptrack.cursor >= maptrack.len() {
+                return Ok(Effects::NONE);
+            }
+            let handle = maptrack.cursor;
+            maptrack.cursor += 1;
+            (handle, maptrack.remove(handle))
+        };
+        if let Some(mapping) = mapping {
+            if mapping.device {
+                put_device(hv, mapping.frame, mapping.readonly);
+            }
+            unpin(hv, &mapping);
+        }
+        if handle % BATCH == BATCH - 1 && hv.platform.interrupt_pending() {
+            return Err(Fail::Again);
+        }
+    }
+}
+
+/// For audits: the frames that a domain mapped for devices, and whether only for reading.
+pub fn device_frames(domain: &Domain) -> Vec<(Mfn, bool)> {
+    let mut maptrack = domain.grants.maptrack.lock();
+    let handles = 0..maptrack.len();
+    let device =
+        |handle| maptrack.get(handle).filter(|mapping| mapping.device).map(|m| (m.frame, m.readonly));
+    handles.filter_map(device).collect()
+}
