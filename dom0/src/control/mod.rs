@@ -1,8 +1,8 @@
 //! The toolstack: which domains exist, their rings, their nodes in the store, and what happens when they end.
 //!
 //! [`Control::serve`] is the heart: one round over everything that may have news, without blocking. The caller sleeps when a
-//! round found nothing. A domain's life here: [`create`] builds it, publishes its [`nodes`], connects its rings and unpauses
-//! it; [`end`] notices that it shut down or crashed, follows its `on_*` setting, and takes everything apart again.
+//! round found nothing. A domain's life here: `create` builds it, publishes its `nodes`, connects its rings and unpauses
+//! it; `end` notices that it shut down or crashed, follows its `on_*` setting, and takes everything apart again.
 
 mod create;
 mod end;

@@ -1,6 +1,6 @@
 //! A person's, or a script's, session: what is printed and what each command does.
 //!
-//! Everything waits in one place, [`Session::pump`]: it serves the domains until a condition holds, a deadline passes or Ctrl-C
+//! Everything waits in one place, `Session::pump`: it serves the domains until a condition holds, a deadline passes or Ctrl-C
 //! is typed, and sleeps in between. So guests are served also while a command waits.
 
 mod run;
