@@ -381,12 +381,16 @@ fn put_last<P: Platform>(hv: &Hypervisor<P>, info: &FrameInfo, mfn: Mfn) -> Resu
     }
 }
 
-/// As [`put_page_type_preemptible`], to the end. For kinds that are not page tables that is at once.
+/// How often work that must not be interrupted is taken up again. Each turn does at least one entry, so this is enough for any
+/// tree that fits into a machine; but another CPU at work on the same frames may be waiting for this one to flush, so it ends.
+pub const PATIENCE: u32 = 1 << 18;
+
+/// As [`put_page_type_preemptible`], to the end. For kinds that are not page tables that is at once. A table on which another
+/// CPU works all the time may stay partial: harmless, whoever uses it next deals with it.
 #[inline]
 pub fn put_page_type<P: Platform>(hv: &Hypervisor<P>, mfn: Mfn) {
-    let mut left = put_page_type_preemptible(hv, mfn);
-    while left.is_err() {
-        left = finish(hv, mfn);
+    if put_page_type_preemptible(hv, mfn).is_err() {
+        let _ = (0..PATIENCE).find(|_| finish(hv, mfn).is_ok());
     }
 }
 

@@ -58,15 +58,16 @@ fn put_root<P: Platform>(hv: &Hypervisor<P>, root: Mfn) {
 }
 
 /// Repeats a step that was interrupted until it is done. Each turn makes progress; only another CPU that works on the same
-/// frames can make it last.
+/// frames can make it last, and then it ends with `EAGAIN`.
 fn complete(mut step: impl FnMut() -> Result<(), Stop>) -> Result<(), Errno> {
-    loop {
+    for _ in 0..types::PATIENCE {
         match step() {
             Ok(()) => return Ok(()),
             Err(Stop::Errno(errno)) => return Err(errno),
             Err(Stop::Again) => core::hint::spin_loop(),
         }
     }
+    Err(Errno::EAGAIN)
 }
 
 /// Which of a vCPU's roots.
