@@ -6,6 +6,7 @@
 //! | `xen-lite.syms` | the same as linked, an ELF64 with symbols, for a debugger |
 //! | `dom0` | the control domain's kernel |
 //! | `guests/NAME` | a sample or test guest |
+//! | `conformance/NAME` | a kernel of the conformance suite |
 //! | `initrd` | Dom0's initrd: `guests/NAME` and `guests/NAME.cfg` for each guest that `create` offers |
 
 use crate::cli::BuildArgs;
@@ -81,6 +82,21 @@ pub fn guests(paths: &Paths) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for (name, file) in compile(paths, "test-guests", &["--bins"])? {
         copy(&file, &paths.image.join("guests").join(&name))?;
+        names.push(name);
+    }
+    say::note(&names.join(", "));
+    Ok(names)
+}
+
+/// Builds the kernels of the conformance suite; returns their names.
+///
+/// # Errors
+/// If one does not compile.
+pub fn conformance(paths: &Paths) -> Result<Vec<String>> {
+    say::step("building the conformance kernels");
+    let mut names = Vec::new();
+    for (name, file) in compile(paths, "conformance", &["--bins"])? {
+        copy(&file, &paths.image.join(runner::conformance::FOLDER).join(&name))?;
         names.push(name);
     }
     say::note(&names.join(", "));

@@ -6,6 +6,7 @@
 //! | `debian-initramfs.gz` | userland for Debian's kernel: a static busybox that greets, echoes lines, powers off |
 //! | `debian.cpio`, `grub.cpio`, `broken.cpio` | initrds for Dom0 with these guests |
 //! | `tests.cpio`, `hostile.cpio` | the guests of `tests/guests`; the hostile one, its neighbour and a script |
+//! | `conformance.cpio` | the kernels of `tests/conformance` as guests |
 //! | `broken/NAME` | kernels that must be refused |
 //! | `multiboot1.iso`, `multiboot2.iso` | CDs that start xen-lite with GRUB |
 
@@ -106,6 +107,20 @@ pub fn own(paths: &Paths, names: &[String]) -> Result<()> {
         .map(|(name, kernel)| (name.as_str(), &kernel[..], config(name, 48, "")))
         .collect();
     write(&paths.image.join("tests.cpio"), &guests(&list)?)
+}
+
+/// Prepares an initrd with the kernels of the conformance suite, under their names.
+///
+/// # Errors
+/// If one was not built.
+pub fn conformance(paths: &Paths, names: &[String]) -> Result<()> {
+    let folder = paths.image.join(runner::conformance::FOLDER);
+    let kernels: Result<Vec<Vec<u8>>> = names.iter().map(|name| read(&folder.join(name))).collect();
+    let kernels = kernels?;
+    let pairs = names.iter().zip(&kernels);
+    let list: Vec<_> =
+        pairs.map(|(name, kernel)| (name.as_str(), &kernel[..], config(name, 32, ""))).collect();
+    write(&paths.image.join(runner::conformance::ARCHIVE), &guests(&list)?)
 }
 
 /// Prepares an initrd with the hostile guest under the name of each attempt, its neighbour, and the script.

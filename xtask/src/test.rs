@@ -8,6 +8,7 @@ use crate::{build, check, fixtures, provide, say};
 use anyhow::Result;
 use kernel_image::layout::Role;
 use runner::case::{Case, Hypervisor, Loader};
+use runner::conformance;
 use runner::suite::{self, Options, Tally};
 use std::process::ExitCode;
 
@@ -21,6 +22,9 @@ pub fn test(paths: &Paths, args: &TestArgs) -> Result<ExitCode> {
     if args.list {
         for (case, hypervisor) in suite::select(&cases, &options) {
             println!("{}", case.run_name(hypervisor));
+        }
+        for boot in conformance::select(&options) {
+            println!("{}", boot.name());
         }
         return Ok(ExitCode::SUCCESS);
     }
@@ -36,6 +40,7 @@ pub fn test(paths: &Paths, args: &TestArgs) -> Result<ExitCode> {
     }
     say::step("integration tests");
     tally.add(suite::run(&cases, &paths.artifacts(), &options)?);
+    tally.add(conformance::run(&paths.root, &paths.artifacts(), &options)?);
     println!("{} passed, {} failed", tally.passed, tally.failed);
     Ok(if tally.failed == 0 && tally.passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -67,6 +72,7 @@ fn refusals(paths: &Paths) -> Tally {
 /// Builds what the selected runs boot.
 fn prepare(paths: &Paths, cases: &[Case], options: &Options) -> Result<()> {
     let runs = suite::select(cases, options);
+    let conforming = conformance::select(options);
     let software = upstream::provide(paths)?;
     fixtures::foreign(paths, &software)?;
     if runs.iter().any(|(case, _)| case.needs_guests()) {
@@ -77,7 +83,12 @@ fn prepare(paths: &Paths, cases: &[Case], options: &Options) -> Result<()> {
         fixtures::hostile(paths)?;
         fixtures::broken(paths, &software)?;
     }
-    if runs.iter().any(|(_, hypervisor)| *hypervisor == Hypervisor::XenLite) {
+    if !conforming.is_empty() {
+        build::dom0(paths)?;
+        let names = build::conformance(paths)?;
+        fixtures::conformance(paths, &names)?;
+    }
+    if !conforming.is_empty() || runs.iter().any(|(_, hypervisor)| *hypervisor == Hypervisor::XenLite) {
         build::hypervisor(paths)?;
     }
     if runs.iter().any(|(case, _)| matches!(case.loader, Loader::Grub(_))) {

@@ -9,6 +9,8 @@
 //! 2. [`judge`] starts the machine ([`qemu`]) and walks through the steps of the case.
 //! 3. [`console`] owns the child process: a thread reads its serial line into a transcript and a log file.
 //!
+//! The conformance suite ([`conformance`]) has no steps: it compares what one kernel prints on both hypervisors.
+//!
 //! # Rules
 //! - Every wait has a time limit and every case has one for the whole run; a machine that hangs is a failed test.
 //! - A run ends only the child it started, through the handle of that child, never by name.
@@ -19,6 +21,7 @@
 pub mod artifacts;
 pub mod case;
 pub mod cases;
+pub mod conformance;
 pub mod console;
 pub mod judge;
 pub mod qemu;

@@ -18,7 +18,8 @@ fn main() -> Result<ExitCode> {
         logs: "target/test-logs".into(),
     };
     let options = Options { filters: arguments.collect(), jobs: 2, slow: 1 };
-    let tally = suite::run(&runner::cases::all(), &files, &options)?;
+    let mut tally = suite::run(&runner::cases::all(), &files, &options)?;
+    tally.add(runner::conformance::run(std::path::Path::new("."), &files, &options)?);
     println!("{} passed, {} failed", tally.passed, tally.failed);
     Ok(if tally.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -1,0 +1,131 @@
+//! The boots of the conformance suite.
+
+use crate::qemu::DEFAULT_CPU;
+
+/// What the kernel runs as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Domain {
+    /// The first domain.
+    First,
+    /// A domain that the Rust Dom0 creates.
+    Guest,
+}
+
+/// A kernel of `tests/conformance`, and what it runs in.
+#[derive(Clone, Copy, Debug)]
+pub struct Boot {
+    /// The kernel.
+    pub kernel: &'static str,
+    /// `case=` on its command line; empty: nothing.
+    pub case: &'static str,
+    /// What it runs as.
+    pub domain: Domain,
+    /// Number of processors, and of vCPUs of the first domain.
+    pub cpus: u32,
+    /// QEMU's `-cpu`.
+    pub cpu: &'static str,
+}
+
+/// A boot as first domain on one processor.
+const fn first(kernel: &'static str) -> Boot {
+    Boot { kernel, case: "", domain: Domain::First, cpus: 1, cpu: DEFAULT_CPU }
+}
+
+impl Boot {
+    /// With `case=` on the command line.
+    const fn case(mut self, case: &'static str) -> Self {
+        self.case = case;
+        self
+    }
+
+    /// As a guest of the Rust Dom0.
+    const fn guest(mut self) -> Self {
+        self.domain = Domain::Guest;
+        self
+    }
+
+    /// With several processors and vCPUs.
+    const fn cpus(mut self, cpus: u32) -> Self {
+        self.cpus = cpus;
+        self
+    }
+
+    /// What the names of its rows start with.
+    pub fn prefix(&self) -> String {
+        let mut prefix = self.kernel.to_string();
+        if !self.case.is_empty() {
+            prefix.push('-');
+            prefix.push_str(self.case);
+        }
+        if self.domain == Domain::Guest {
+            prefix.push_str("-domu");
+        }
+        if self.cpus > 1 {
+            prefix.push_str(&format!("-smp{}", self.cpus));
+        }
+        prefix
+    }
+
+    /// The name of the test.
+    pub fn name(&self) -> String {
+        format!("conformance-{}", self.prefix())
+    }
+
+    /// The kernel's command line.
+    pub fn arguments(&self) -> String {
+        if self.case.is_empty() { String::new() } else { format!("case={}", self.case) }
+    }
+
+    /// Options of the hypervisor.
+    pub fn options(&self) -> String {
+        let memory = match self.domain {
+            Domain::First => 64,
+            Domain::Guest => 128,
+        };
+        format!("dom0_mem={memory}M dom0_max_vcpus={}", self.cpus)
+    }
+
+    /// What Dom0 is told to do with a guest.
+    pub fn script(&self) -> String {
+        let name = self.kernel;
+        format!("create {name}; wait {name} 'RESULT: done' 90; log {name}; poweroff")
+    }
+}
+
+/// Kernels that run as first domain on one processor.
+const AREAS: &[&str] = &["version"];
+
+/// Those of them that run as a guest too.
+const AS_GUEST: &[&str] = &["version"];
+
+/// Kernels whose cases are boots of their own, because they end the domain.
+const CASES: &[(&str, &[&str])] = &[];
+
+/// Kernels that need two vCPUs.
+const TWO_VCPUS: &[&str] = &[];
+
+/// All boots.
+pub fn all() -> Vec<Boot> {
+    let mut boots: Vec<Boot> = AREAS.iter().map(|kernel| first(kernel)).collect();
+    boots.extend(AS_GUEST.iter().map(|kernel| first(kernel).guest()));
+    boots.extend(TWO_VCPUS.iter().map(|kernel| first(kernel).cpus(2)));
+    for (kernel, cases) in CASES {
+        boots.extend(cases.iter().map(|case| first(kernel).case(case)));
+    }
+    boots
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prefixes_are_unique() {
+        let mut prefixes: Vec<String> = all().iter().map(Boot::prefix).collect();
+        prefixes.sort_unstable();
+        let before = prefixes.len();
+        prefixes.dedup();
+        assert_eq!(prefixes.len(), before);
+        assert!(prefixes.iter().all(|prefix| !prefix.contains('.')), "a prefix ends at the first dot");
+    }
+}
