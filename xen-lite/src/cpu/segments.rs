@@ -11,6 +11,7 @@ use xen_lite_core::domain::Selectors;
 use xen_lite_core::platform::BaseOf;
 
 use super::msr;
+use super::percpu::PerCpu;
 use crate::fixup;
 
 /// Whether RDFSBASE and its kin may be used. Settled at boot.
@@ -92,13 +93,32 @@ loader!(load_fs, "fs");
 loader!(load_gs, "gs");
 
 /// Loads the guest's GS selector, and with it the base of its descriptor; `false` when it cannot be loaded (GS is null then).
+///
+/// The handler of a load that faults finds the CPU's data through GS. So the selector is loaded while the base is the
+/// hypervisor's, which a load that succeeds replaces at once, and put in order behind it.
 fn load_guest_gs(selector: u16) -> bool {
-    // SAFETY: S-08: between the two, nothing touches memory through GS; NMI and #MC do not rely on it.
-    unsafe { asm!("swapgs", options(nostack, preserves_flags)) };
+    let own = core::ptr::from_ref(PerCpu::get()) as u64;
     let loaded = load_gs(selector);
-    // SAFETY: S-08: the hypervisor's GS base comes back.
-    unsafe { asm!("swapgs", options(nostack, preserves_flags)) };
+    let found = exchange_gs_base(own);
+    // Some CPUs keep the base when null is loaded; the guest must not get the hypervisor's.
+    set_base(BaseOf::Gs, if found == own { 0 } else { found });
     loaded
+}
+
+/// Sets the GS base in use and returns the former one.
+#[inline(always)]
+fn exchange_gs_base(own: u64) -> u64 {
+    let found: u64;
+    // SAFETY: S-05, S-08: the hypervisor's GS base comes back; nothing touches memory through GS before.
+    unsafe {
+        if FSGSBASE.load(Ordering::Relaxed) {
+            asm!("rdgsbase {0}", "wrgsbase {1}", out(reg) found, in(reg) own, options(nostack, preserves_flags));
+        } else {
+            found = msr::read(msr::GS_BASE);
+            msr::write(msr::GS_BASE, own);
+        }
+    }
+    found
 }
 
 /// Loads the GS selector and keeps the base in use; returns the base of its descriptor (`Platform::load_gs_selector`).
