@@ -76,9 +76,11 @@ pub fn flush_all<P: Platform>(hv: &Hypervisor<P>, cpus: u64) {
     let clock = &hv.frames.flushes;
     let begun = clock.begin();
     hv.platform.flush(Flush::Global, cpus);
-    (0..MAX_CPUS as u32)
-        .filter(|cpu| cpus >> cpu & 1 == 1)
-        .for_each(|cpu| clock.done(CpuId::new(cpu), begun));
+    let mut left = cpus;
+    while left != 0 {
+        clock.done(CpuId::new(left.trailing_zeros()), begun);
+        left &= left - 1;
+    }
 }
 
 #[cfg(test)]
