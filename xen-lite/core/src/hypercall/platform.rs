@@ -23,7 +23,11 @@ pub const SUBS: &[Sub] = &[
 ];
 
 /// Argument 0 is the address of `struct xen_platform_op`.
-pub fn platform_op<P: Platform>(hv: &Hypervisor<P>, _: &mut Caller<'_>, args: &mut Args) -> Result<Done, Fail> {
+pub fn platform_op<P: Platform>(
+    hv: &Hypervisor<P>,
+    _: &mut Caller<'_>,
+    args: &mut Args,
+) -> Result<Done, Fail> {
     let mut op: PlatformOp = read_one(hv, args[0])?;
     if op.interface_version != XENPF_INTERFACE_VERSION {
         return Err(Errno::EACCES.into());

@@ -202,8 +202,5 @@ pub const DM: &[Op] = &[
 ];
 
 /// `XEN_HYPFS_OP_*`, hypfs.h.
-pub const HYPFS: &[Op] = &[
-    (0, "XEN_HYPFS_OP_get_version"),
-    (1, "XEN_HYPFS_OP_read"),
-    (2, "XEN_HYPFS_OP_write_contents"),
-];
+pub const HYPFS: &[Op] =
+    &[(0, "XEN_HYPFS_OP_get_version"), (1, "XEN_HYPFS_OP_read"), (2, "XEN_HYPFS_OP_write_contents")];

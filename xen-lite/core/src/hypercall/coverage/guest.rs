@@ -82,10 +82,7 @@ pub const VERSION: &[Op] = &[
 ];
 
 /// `CONSOLEIO_*`, xen.h.
-pub const CONSOLE: &[Op] = &[
-    (0, "CONSOLEIO_write"),
-    (1, "CONSOLEIO_read"),
-];
+pub const CONSOLE: &[Op] = &[(0, "CONSOLEIO_write"), (1, "CONSOLEIO_read")];
 
 /// `SCHEDOP_*`, sched.h.
 pub const SCHED: &[Op] = &[
@@ -184,10 +181,7 @@ pub const PHYSDEV: &[Op] = &[
 ];
 
 /// `CALLBACKOP_*`, callback.h.
-pub const CALLBACK: &[Op] = &[
-    (0, "CALLBACKOP_register"),
-    (1, "CALLBACKOP_unregister"),
-];
+pub const CALLBACK: &[Op] = &[(0, "CALLBACKOP_register"), (1, "CALLBACKOP_unregister")];
 
 /// `VMASST_TYPE_*`, xen.h.
 pub const VM_ASSIST: &[Op] = &[
@@ -201,18 +195,11 @@ pub const VM_ASSIST: &[Op] = &[
 ];
 
 /// `SEGBASE_*`, arch-x86/xen-x86_64.h.
-pub const SEGMENT_BASE: &[Op] = &[
-    (0, "SEGBASE_FS"),
-    (1, "SEGBASE_GS_USER"),
-    (2, "SEGBASE_GS_KERNEL"),
-    (3, "SEGBASE_GS_USER_SEL"),
-];
+pub const SEGMENT_BASE: &[Op] =
+    &[(0, "SEGBASE_FS"), (1, "SEGBASE_GS_USER"), (2, "SEGBASE_GS_KERNEL"), (3, "SEGBASE_GS_USER_SEL")];
 
 /// `XENNMI_*`, nmi.h.
-pub const NMI: &[Op] = &[
-    (0, "XENNMI_register_callback"),
-    (1, "XENNMI_unregister_callback"),
-];
+pub const NMI: &[Op] = &[(0, "XENNMI_register_callback"), (1, "XENNMI_unregister_callback")];
 
 /// `HVMOP_*`, hvm/hvm_op.h.
 pub const HVM: &[Op] = &[

@@ -35,7 +35,11 @@ pub const SUBS: &[Sub] = &[
     full(XEN_DOMCTL_MAX_MEM, "XEN_DOMCTL_max_mem"),
     full(XEN_DOMCTL_MAX_VCPUS, "XEN_DOMCTL_max_vcpus"),
     full(XEN_DOMCTL_HYPERCALL_INIT, "XEN_DOMCTL_hypercall_init"),
-    partial(XEN_DOMCTL_SET_ADDRESS_SIZE, "XEN_DOMCTL_set_address_size", "64 bits only, as without CONFIG_PV32"),
+    partial(
+        XEN_DOMCTL_SET_ADDRESS_SIZE,
+        "XEN_DOMCTL_set_address_size",
+        "64 bits only, as without CONFIG_PV32",
+    ),
     full(XEN_DOMCTL_GET_ADDRESS_SIZE, "XEN_DOMCTL_get_address_size"),
     partial(XEN_DOMCTL_GETTSCINFO, "XEN_DOMCTL_gettscinfo", "the TSC is always native"),
     partial(XEN_DOMCTL_SETTSCINFO, "XEN_DOMCTL_settscinfo", "default and native mode only"),
@@ -46,13 +50,33 @@ pub const SUBS: &[Sub] = &[
     full(XEN_DOMCTL_GETVCPUAFFINITY, "XEN_DOMCTL_getvcpuaffinity"),
     partial(XEN_DOMCTL_SETNODEAFFINITY, "XEN_DOMCTL_setnodeaffinity", "one node"),
     full(XEN_DOMCTL_GETNODEAFFINITY, "XEN_DOMCTL_getnodeaffinity"),
-    partial(XEN_DOMCTL_SCHEDULER_OP, "XEN_DOMCTL_scheduler_op", "domain-wide weight and cap of the credit scheduler"),
+    partial(
+        XEN_DOMCTL_SCHEDULER_OP,
+        "XEN_DOMCTL_scheduler_op",
+        "domain-wide weight and cap of the credit scheduler",
+    ),
     full(XEN_DOMCTL_GET_CPU_POLICY, "XEN_DOMCTL_get_cpu_policy"),
-    partial(XEN_DOMCTL_SET_CPU_POLICY, "XEN_DOMCTL_set_cpu_policy", "features and highest leaves; MSRs stay 0"),
+    partial(
+        XEN_DOMCTL_SET_CPU_POLICY,
+        "XEN_DOMCTL_set_cpu_policy",
+        "features and highest leaves; MSRs stay 0",
+    ),
     full(XEN_DOMCTL_GETPAGEFRAMEINFO3, "XEN_DOMCTL_getpageframeinfo3"),
-    partial(XEN_DOMCTL_SENDTRIGGER, "XEN_DOMCTL_sendtrigger", "non-maskable interrupts, as for every PV guest"),
-    partial(XEN_DOMCTL_SETDEBUGGING, "XEN_DOMCTL_setdebugging", "kept and shown; breakpoints go to the guest"),
-    partial(XEN_DOMCTL_SETTIMEOFFSET, "XEN_DOMCTL_settimeoffset", "0 only: all domains have the machine's date"),
+    partial(
+        XEN_DOMCTL_SENDTRIGGER,
+        "XEN_DOMCTL_sendtrigger",
+        "non-maskable interrupts, as for every PV guest",
+    ),
+    partial(
+        XEN_DOMCTL_SETDEBUGGING,
+        "XEN_DOMCTL_setdebugging",
+        "kept and shown; breakpoints go to the guest",
+    ),
+    partial(
+        XEN_DOMCTL_SETTIMEOFFSET,
+        "XEN_DOMCTL_settimeoffset",
+        "0 only: all domains have the machine's date",
+    ),
     partial(XEN_DOMCTL_SET_EXT_VCPUCONTEXT, "XEN_DOMCTL_set_ext_vcpucontext", "no machine-check banks"),
     partial(XEN_DOMCTL_GET_EXT_VCPUCONTEXT, "XEN_DOMCTL_get_ext_vcpucontext", "no machine-check banks"),
     full(XEN_DOMCTL_SETVCPUEXTSTATE, "XEN_DOMCTL_setvcpuextstate"),
@@ -60,8 +84,16 @@ pub const SUBS: &[Sub] = &[
     partial(XEN_DOMCTL_GET_VCPU_MSRS, "XEN_DOMCTL_get_vcpu_msrs", "TSC_AUX"),
     partial(XEN_DOMCTL_SET_VCPU_MSRS, "XEN_DOMCTL_set_vcpu_msrs", "TSC_AUX"),
     refused(XEN_DOMCTL_IRQ_PERMISSION, "XEN_DOMCTL_irq_permission", "no pass-through: EPERM"),
-    partial(XEN_DOMCTL_IOMEM_PERMISSION, "XEN_DOMCTL_iomem_permission", "the first domain has it, others get EPERM"),
-    partial(XEN_DOMCTL_IOPORT_PERMISSION, "XEN_DOMCTL_ioport_permission", "the first domain has it, others get EPERM"),
+    partial(
+        XEN_DOMCTL_IOMEM_PERMISSION,
+        "XEN_DOMCTL_iomem_permission",
+        "the first domain has it, others get EPERM",
+    ),
+    partial(
+        XEN_DOMCTL_IOPORT_PERMISSION,
+        "XEN_DOMCTL_ioport_permission",
+        "the first domain has it, others get EPERM",
+    ),
     refused(XEN_DOMCTL_ASSIGN_DEVICE, "XEN_DOMCTL_assign_device", "no IOMMU: EOPNOTSUPP"),
     refused(XEN_DOMCTL_TEST_ASSIGN_DEVICE, "XEN_DOMCTL_test_assign_device", "no IOMMU: EOPNOTSUPP"),
     refused(XEN_DOMCTL_DEASSIGN_DEVICE, "XEN_DOMCTL_deassign_device", "no IOMMU: EOPNOTSUPP"),
@@ -82,8 +114,16 @@ pub const SUBS: &[Sub] = &[
     refused(XEN_DOMCTL_PSR_ALLOC, "XEN_DOMCTL_psr_alloc", "no cache allocation: ENODEV"),
     refused(XEN_DOMCTL_MONITOR_OP, "XEN_DOMCTL_monitor_op", "not for PV: EOPNOTSUPP"),
     refused(XEN_DOMCTL_VMTRACE_OP, "XEN_DOMCTL_vmtrace_op", "not for PV: EINVAL"),
-    refused(XEN_DOMCTL_GET_PAGING_MEMPOOL_SIZE, "XEN_DOMCTL_get_paging_mempool_size", "not for PV: EOPNOTSUPP"),
-    refused(XEN_DOMCTL_SET_PAGING_MEMPOOL_SIZE, "XEN_DOMCTL_set_paging_mempool_size", "not for PV: EOPNOTSUPP"),
+    refused(
+        XEN_DOMCTL_GET_PAGING_MEMPOOL_SIZE,
+        "XEN_DOMCTL_get_paging_mempool_size",
+        "not for PV: EOPNOTSUPP",
+    ),
+    refused(
+        XEN_DOMCTL_SET_PAGING_MEMPOOL_SIZE,
+        "XEN_DOMCTL_set_paging_mempool_size",
+        "not for PV: EOPNOTSUPP",
+    ),
 ];
 
 /// What a command that is refused on purpose answers.
@@ -125,7 +165,11 @@ const PLAIN: Answer = Ok((Effects::NONE, false));
 const WRITE_BACK: Answer = Ok((Effects::NONE, true));
 
 /// Argument 0 is the address of `struct xen_domctl`.
-pub fn domctl<P: Platform>(hv: &Hypervisor<P>, caller: &mut Caller<'_>, args: &mut Args) -> Result<Done, Fail> {
+pub fn domctl<P: Platform>(
+    hv: &Hypervisor<P>,
+    caller: &mut Caller<'_>,
+    args: &mut Args,
+) -> Result<Done, Fail> {
     let mut op: Domctl = read_one(hv, args[0])?;
     if op.interface_version != XEN_DOMCTL_INTERFACE_VERSION {
         return Err(Errno::EACCES.into());
@@ -141,8 +185,18 @@ pub fn domctl<P: Platform>(hv: &Hypervisor<P>, caller: &mut Caller<'_>, args: &m
     Ok(Done::with(effects))
 }
 
-fn on_target<P: Platform>(hv: &Hypervisor<P>, caller: &mut Caller<'_>, address: u64, op: &mut Domctl) -> Answer {
-    let target = control_over(hv, caller, DomId::new(op.domain))?;
+fn on_target<P: Platform>(
+    hv: &Hypervisor<P>,
+    caller: &mut Caller<'_>,
+    address: u64,
+    op: &mut Domctl,
+) -> Answer {
+    // `DOMID_SELF` names nobody here.
+    let id = DomId::new(op.domain);
+    if id >= DomId::FIRST_RESERVED {
+        return Err(Errno::ESRCH.into());
+    }
+    let target = control_over(hv, caller, id)?;
     let is_self = target.id == caller.domain.id;
     match op.cmd {
         // A domain that ended itself in the middle of its own call could not be given an answer.
@@ -165,7 +219,9 @@ fn on_target<P: Platform>(hv: &Hypervisor<P>, caller: &mut Caller<'_>, address: 
         {
             Err(Errno::EINVAL.into())
         }
-        XEN_DOMCTL_SET_EXT_VCPUCONTEXT | XEN_DOMCTL_GET_EXT_VCPUCONTEXT if is_self => Err(Errno::ESRCH.into()),
+        XEN_DOMCTL_SET_EXT_VCPUCONTEXT | XEN_DOMCTL_GET_EXT_VCPUCONTEXT if is_self => {
+            Err(Errno::ESRCH.into())
+        }
         XEN_DOMCTL_DESTROYDOMAIN => life::destroy(hv, &target),
         XEN_DOMCTL_PAUSEDOMAIN => life::pause(hv, &target),
         XEN_DOMCTL_UNPAUSEDOMAIN => life::unpause(hv, &target),

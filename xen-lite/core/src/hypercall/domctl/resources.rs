@@ -27,14 +27,16 @@ pub fn max_vcpus<P: Platform>(hv: &Hypervisor<P>, target: &ControlOver, op: &Dom
     if target.vcpus().len() == max as usize {
         return PLAIN;
     }
-    lifecycle::give_vcpus(hv, target, max).map_err(|errno| if errno == Errno::EEXIST { Errno::EINVAL } else { errno })?;
+    lifecycle::give_vcpus(hv, target, max)
+        .map_err(|errno| if errno == Errno::EEXIST { Errno::EINVAL } else { errno })?;
     PLAIN
 }
 
 /// `hypercall_init`: fills one of the domain's frames.
 pub fn hypercall_init<P: Platform>(hv: &Hypervisor<P>, target: &ControlOver, op: &Domctl) -> Answer {
     let mfn = Mfn::new(op.as_hypercall_init().gmfn);
-    crate::mm::fill_page(hv, target.id, mfn, &crate::hypercall::page::contents()).map_err(|_| Errno::EINVAL)?;
+    crate::mm::fill_page(hv, target.id, mfn, &crate::hypercall::page::contents())
+        .map_err(|_| Errno::EINVAL)?;
     PLAIN
 }
 

@@ -228,7 +228,12 @@ pub fn get_msrs<P: Platform>(hv: &Hypervisor<P>, target: &ControlOver, op: &mut 
 }
 
 /// `set_vcpu_msrs`: the number of the entry that was refused goes back.
-pub fn set_msrs<P: Platform>(hv: &Hypervisor<P>, target: &ControlOver, address: u64, op: &mut Domctl) -> Answer {
+pub fn set_msrs<P: Platform>(
+    hv: &Hypervisor<P>,
+    target: &ControlOver,
+    address: u64,
+    op: &mut Domctl,
+) -> Answer {
     let mut wanted = op.as_vcpu_msrs();
     let vcpu = find(target, wanted.vcpu)?;
     let list = GuestHandle::<DomctlVcpuMsr>::new(wanted.msrs.addr(), u64::from(wanted.msr_count))?;

@@ -156,9 +156,12 @@ fn what_upstream_refuses_is_refused_with_the_same_number() {
         assert_eq!(tools.plain(cmd, 0), Err(own), "command {cmd} on oneself");
         assert_eq!(tools.plain(cmd, id), Err(other), "command {cmd}");
         assert_eq!(tools.plain(cmd, 999), Err(Errno::ESRCH), "command {cmd} on nobody");
+        assert_eq!(tools.plain(cmd, 0x7ff0), Err(Errno::ESRCH), "command {cmd} on DOMID_SELF");
     }
     let trigger = |trigger, vcpu| {
-        tools.domctl(XEN_DOMCTL_SENDTRIGGER, id, |op| op.set_sendtrigger(DomctlSendtrigger { trigger, vcpu })).0
+        tools
+            .domctl(XEN_DOMCTL_SENDTRIGGER, id, |op| op.set_sendtrigger(DomctlSendtrigger { trigger, vcpu }))
+            .0
     };
     let answers = [trigger(0, 0), trigger(1, 0), trigger(3, 0), trigger(0, 9)];
     assert_eq!(answers, [Ok(()), Err(Errno::ENOSYS), Err(Errno::EINVAL), Err(Errno::ESRCH)]);
@@ -180,7 +183,8 @@ fn frames_tell_their_kind() {
     };
     assert_eq!(ask(1025), Err(Errno::E2BIG));
     assert_eq!(ask(4), Ok(()));
-    let kinds = [0, 1, 2, 3].map(|index| read_one::<u64, World>(&tools.hv, tools.array + 8 * index).unwrap() as u32);
+    let kinds =
+        [0, 1, 2, 3].map(|index| read_one::<u64, World>(&tools.hv, tools.array + 8 * index).unwrap() as u32);
     let absent = XEN_DOMCTL_PFINFO_XTAB;
     assert_eq!(kinds, [XEN_DOMCTL_PFINFO_NOTAB, XEN_DOMCTL_PFINFO_L1TAB, absent, absent]);
 }
@@ -232,7 +236,8 @@ fn old_and_foreign_interfaces_are_refused() {
     let tools = Toolstack::new();
     let old = |op: &mut Domctl| op.interface_version = 0x14;
     assert_eq!(tools.domctl(XEN_DOMCTL_GETDOMAININFO, 0, old).0, Err(Errno::EACCES));
-    for number in [abi::xen::hypercall::DOMCTL, abi::xen::hypercall::SYSCTL, abi::xen::hypercall::PLATFORM_OP] {
+    for number in [abi::xen::hypercall::DOMCTL, abi::xen::hypercall::SYSCTL, abi::xen::hypercall::PLATFORM_OP]
+    {
         assert_eq!(tools.call(number, 0xffff_8000_0000_0000), Err(Errno::EFAULT), "hypercall {number}");
         write_one(&tools.hv, tools.at, &[0u64; 17]).unwrap();
         assert_eq!(tools.call(number, tools.at), Err(Errno::EACCES), "hypercall {number}");

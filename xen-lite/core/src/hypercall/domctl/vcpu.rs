@@ -45,7 +45,8 @@ pub fn get_context<P: Platform>(hv: &Hypervisor<P>, target: &ControlOver, op: &m
         return Err(Errno::ENODATA.into());
     }
     let paused = hv.sched.pause_vcpu(hv, vcpu);
-    let saved = if hv.sched.is_descheduled(vcpu) { context::save(hv, target, vcpu) } else { Err(Fail::Again) };
+    let saved =
+        if hv.sched.is_descheduled(vcpu) { context::save(hv, target, vcpu) } else { Err(Fail::Again) };
     let effects = paused.and(hv.sched.unpause_vcpu(hv, vcpu));
     match saved {
         Ok(saved) => write_one(hv, wanted.ctxt.addr(), &*saved)?,
@@ -113,7 +114,11 @@ pub fn get_affinity<P: Platform>(hv: &Hypervisor<P>, target: &ControlOver, op: &
     Ok((Effects::NONE, false))
 }
 
-fn write_affinity<P: Platform>(hv: &Hypervisor<P>, vcpu: &Vcpu, wanted: &DomctlVcpuaffinity) -> Result<(), Errno> {
+fn write_affinity<P: Platform>(
+    hv: &Hypervisor<P>,
+    vcpu: &Vcpu,
+    wanted: &DomctlVcpuaffinity,
+) -> Result<(), Errno> {
     let (hard, soft) = vcpu.sched.affinity();
     let all = u64::MAX >> (64 - hv.sched.cpus().clamp(1, 64));
     if wanted.flags & XEN_VCPUAFFINITY_HARD != 0 {

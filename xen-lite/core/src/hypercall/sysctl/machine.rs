@@ -22,7 +22,7 @@ pub fn physinfo<P: Platform>(hv: &Hypervisor<P>, op: &mut Sysctl) {
         capabilities: XEN_SYSCTL_PHYSCAP_PV | XEN_SYSCTL_PHYSCAP_GNTTAB_V1,
         total_pages: hv.config.total_frames,
         free_pages: hv.frames.free_frames(),
-        max_mfn: hv.frames.len() as u64 - 1,
+        max_mfn: hv.frames.len() - 1,
         ..SysctlPhysinfo::default()
     };
     // The words in the order of the CPU feature set: 1.edx, 1.ecx, 80000001.edx, 80000001.ecx.
@@ -60,10 +60,8 @@ pub fn nodes<P: Platform>(hv: &Hypervisor<P>, op: &mut Sysctl) -> Result<(), Err
     let mut info = op.as_numainfo();
     let bytes = |frames| frames * PAGE_SIZE as u64;
     if info.num_nodes > 0 && !info.meminfo.is_null() {
-        let node = SysctlMeminfo {
-            memsize: bytes(hv.config.total_frames),
-            memfree: bytes(hv.frames.free_frames()),
-        };
+        let node =
+            SysctlMeminfo { memsize: bytes(hv.config.total_frames), memfree: bytes(hv.frames.free_frames()) };
         write_one(hv, info.meminfo.addr(), &node)?;
     }
     if info.num_nodes > 0 && !info.distance.is_null() {
@@ -85,7 +83,9 @@ pub fn cpupool<P: Platform>(hv: &Hypervisor<P>, op: &mut Sysctl) -> Result<(), E
         XEN_SYSCTL_CPUPOOL_OP_CREATE => return Err(Errno::ENOMEM),
         XEN_SYSCTL_CPUPOOL_OP_MOVEDOMAIN if pool.cpupool_id == 0 => return Ok(()),
         XEN_SYSCTL_CPUPOOL_OP_ADDCPU if pool.cpupool_id == 0 => return Err(Errno::ENODEV),
-        XEN_SYSCTL_CPUPOOL_OP_RMCPU | XEN_SYSCTL_CPUPOOL_OP_DESTROY if pool.cpupool_id == 0 => return Err(Errno::EBUSY),
+        XEN_SYSCTL_CPUPOOL_OP_RMCPU | XEN_SYSCTL_CPUPOOL_OP_DESTROY if pool.cpupool_id == 0 => {
+            return Err(Errno::EBUSY);
+        }
         XEN_SYSCTL_CPUPOOL_OP_DESTROY..=XEN_SYSCTL_CPUPOOL_OP_MOVEDOMAIN => return Err(Errno::ENOENT),
         _ => return Err(Errno::ENOSYS),
     };
