@@ -15,7 +15,7 @@ use alloc::string::String;
 use core::sync::atomic::Ordering;
 
 use xen_lite_core::addr::{CpuId, Mfn};
-use xen_lite_core::cmdline::{self, CommandLine};
+use xen_lite_core::cmdline::{self, CommandLine, LogLevel};
 use xen_lite_core::frame::FrameTable;
 use xen_lite_core::hypervisor::Config;
 use xen_lite_core::sched::{Credit, Null, Policy, Scheduler};
@@ -88,6 +88,9 @@ fn apply_options(line: &CommandLine) {
     let options = &line.options;
     power::NOREBOOT.store(options.noreboot, Ordering::Relaxed);
     power::QEMU_EXIT.store(options.qemu_exit, Ordering::Relaxed);
+    if options.guest_loglvl.always == LogLevel::All {
+        log::set_max_level(log::LevelFilter::Debug);
+    }
     let com1 = &options.com1;
     console::init_port(com1.io_base, com1.baud.unwrap_or(115_200));
 }
@@ -210,7 +213,7 @@ fn install(
                 .map(|region| (region.start, region.end - region.start, region.kind))
                 .collect(),
             total_frames: memory.ram_frames,
-            guest_log: options.guest_loglvl.always > cmdline::LogLevel::Error,
+            guest_log: options.guest_loglvl.always > LogLevel::Error,
         },
         log: console::take_log(),
     });
