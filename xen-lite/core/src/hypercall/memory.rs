@@ -37,11 +37,14 @@ pub const SUBS: &[Sub] = &[
     full(12, "XENMEM_machphys_mapping"),
     full(13, "XENMEM_set_memory_map"),
     full(14, "XENMEM_maximum_gpfn"),
-    full(15, "XENMEM_remove_from_physmap"),
+    refused(15, "XENMEM_remove_from_physmap", "PV domains have no physical map, EACCES"),
+    refused(16, "XENMEM_set_pod_target", "no populate-on-demand, EINVAL"),
+    refused(17, "XENMEM_get_pod_target", "no populate-on-demand, EINVAL"),
     full(18, "XENMEM_get_sharing_freed_pages"),
     full(19, "XENMEM_get_sharing_shared_pages"),
     refused(23, "XENMEM_add_to_physmap_batch", "PV domains have no physical map, EACCES"),
     full(24, "XENMEM_claim_pages"),
+    refused(25, "XENMEM_machphys_compat_mfn_list", "no 32-bit PV guests, EOPNOTSUPP"),
     refused(26, "XENMEM_get_vnumainfo", "no virtual NUMA, EOPNOTSUPP"),
     partial(27, "XENMEM_reserved_device_memory_map", "there is none"),
     partial(28, "XENMEM_acquire_resource", "grant tables, version 1"),
@@ -91,16 +94,22 @@ pub fn memory_op<P: Platform>(
         public::XENMEM_CLAIM_PAGES => extents::claim(hv, caller, at, start),
         public::XENMEM_GET_SHARING_FREED_PAGES | public::XENMEM_GET_SHARING_SHARED_PAGES => Ok(Done::OK),
         public::XENMEM_ACQUIRE_RESOURCE => resource::acquire(hv, caller, at),
-        public::XENMEM_ADD_TO_PHYSMAP | public::XENMEM_ADD_TO_PHYSMAP_BATCH => {
-            // A PV domain has no physical map that could be added to; first of all comes who is meant.
+        public::XENMEM_ADD_TO_PHYSMAP
+        | public::XENMEM_ADD_TO_PHYSMAP_BATCH
+        | public::XENMEM_REMOVE_FROM_PHYSMAP => {
+            // A PV domain has no physical map that could be changed; first of all comes who is meant.
             named(hv, caller, at)?;
             Err(Errno::EACCES.into())
         }
-        public::XENMEM_REMOVE_FROM_PHYSMAP => resource::remove_from_physmap(hv, caller, at),
         public::XENMEM_GET_VNUMAINFO => {
             named(hv, caller, at)?;
             Err(Errno::EOPNOTSUPP.into())
         }
+        public::XENMEM_SET_POD_TARGET | public::XENMEM_GET_POD_TARGET => {
+            // Populate-on-demand is for domains with a physical map.
+            Err(Errno::EINVAL.into())
+        }
+        public::XENMEM_MACHPHYS_COMPAT_MFN_LIST => Err(Errno::EOPNOTSUPP.into()),
         public::XENMEM_RESERVED_DEVICE_MEMORY_MAP => maps::reserved_device_memory(hv, at),
         other => {
             log::debug!("{}: memory_op {other}", caller.domain.id);

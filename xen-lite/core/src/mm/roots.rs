@@ -99,7 +99,11 @@ pub fn switch_root<P: Platform>(
     if *slot == root {
         return Ok(false);
     }
-    if root != Mfn::INVALID {
+    if root == Mfn::INVALID && which == Which::Kernel {
+        return Err(Errno::EINVAL.into());
+    }
+    // Only a user root may be none. A guest may well name the frame number that stands for none.
+    if root != Mfn::INVALID || which == Which::Kernel {
         frame::get_page_type(hv, root, domain, Kind::L4)?;
     }
     let old = core::mem::replace(slot, root);

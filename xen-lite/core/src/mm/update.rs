@@ -84,10 +84,8 @@ pub fn update_l1<P: Platform>(
             return Ok(Ok(()));
         }
     }
-    if new & PRESENT != 0 {
-        get_l1(hv, new, by)?;
-    }
-    match exchange(hv, table, index, old, adjusted, how) {
+    let flip = if new & PRESENT != 0 { get_l1(hv, new, by)? } else { 0 };
+    match exchange(hv, table, index, old, adjusted ^ flip, how) {
         Ok(was) => {
             put_l1(hv, was);
             Ok(Ok(()))
@@ -118,7 +116,7 @@ pub fn update_table<P: Platform>(
         return Err(Stop::Errno(Errno::EINVAL));
     }
     let old = hv.platform.load(table, index);
-    let adjusted = pte::adjust_table(new);
+    let adjusted = pte::adjust_table(new, level);
     if pte::is_harmless_change(old, adjusted)
         && adjusted & pte::NOT_IN_TABLES == 0
         && hv.platform.compare_exchange(table, index, old, how.entry(old, adjusted)).is_ok()

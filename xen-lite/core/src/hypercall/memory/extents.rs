@@ -135,6 +135,9 @@ pub(super) fn claim<P: Platform>(
     if start != 0 || !plain {
         return Err(Errno::EINVAL.into());
     }
+    if hv.domains.get(DomId::new(wanted.domid)).is_none() {
+        return Err(Errno::EINVAL.into());
+    }
     let target = crate::access::control_over(hv, caller, DomId::new(wanted.domid))?;
     let has = u64::from(target.memory.total.load(Ordering::Relaxed));
     let may = u64::from(target.memory.max.load(Ordering::Relaxed));

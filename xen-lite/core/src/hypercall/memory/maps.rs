@@ -109,7 +109,7 @@ pub(super) fn set_memory_map<P: Platform>(
 /// # Errors
 /// `EFAULT`.
 pub(super) fn machphys_mapping<P: Platform>(hv: &Hypervisor<P>, at: u64) -> Result<Done, Fail> {
-    let max_mfn = (M2P_END - M2P_START) / 8 - 1;
+    let max_mfn = hv.frames.len().saturating_sub(1);
     write_one(hv, at, &MachphysMapping { v_start: M2P_START, v_end: M2P_END, max_mfn })?;
     Ok(Done::OK)
 }

@@ -1,9 +1,9 @@
-//! Resources of a domain that its toolstack maps, and physical maps that a PV domain does not have.
+//! Resources of a domain that its toolstack maps.
 
 use core::mem::offset_of;
 
 use abi::memory::{
-    MEMOP_EXTENT_SHIFT, MemAcquireResource, RemoveFromPhysmap, XENMEM_RESOURCE_GRANT_TABLE,
+    MEMOP_EXTENT_SHIFT, MemAcquireResource, XENMEM_RESOURCE_GRANT_TABLE,
     XENMEM_RESOURCE_GRANT_TABLE_ID_SHARED,
 };
 
@@ -11,8 +11,8 @@ use super::super::Caller;
 use super::super::guest::{GuestHandle, read_one};
 use super::put_back;
 use crate::Hypervisor;
-use crate::access::{control_over, self_or_control};
-use crate::addr::{DomId, Mfn};
+use crate::access::control_over;
+use crate::addr::DomId;
 use crate::effects::Done;
 use crate::fail::{Errno, Fail};
 use crate::platform::Platform;
@@ -32,7 +32,12 @@ pub(super) fn acquire<P: Platform>(hv: &Hypervisor<P>, caller: &Caller<'_>, at: 
     if !asks && wanted.nr_frames > u32::MAX >> MEMOP_EXTENT_SHIFT {
         return Err(Errno::E2BIG.into());
     }
-    let target = control_over(hv, caller, DomId::new(wanted.domid))?;
+    // Another domain's resources only: upstream knows no `DOMID_SELF` here.
+    let target = match DomId::new(wanted.domid) {
+        DomId::SELF => return Err(Errno::ESRCH.into()),
+        own if own == caller.domain.id => return Err(Errno::EPERM.into()),
+        other => control_over(hv, caller, other)?,
+    };
     let is_grants = u32::from(wanted.type_) == XENMEM_RESOURCE_GRANT_TABLE
         && wanted.id == XENMEM_RESOURCE_GRANT_TABLE_ID_SHARED;
     if !is_grants {
@@ -58,24 +63,5 @@ pub(super) fn acquire<P: Platform>(hv: &Hypervisor<P>, caller: &Caller<'_>, at: 
         let mfn = crate::grant::frame(hv, &target, index as u32)?;
         list.write(hv, n as u64, &mfn.raw())?;
     }
-    Ok(Done::OK)
-}
-
-/// `XENMEM_remove_from_physmap`: nothing to do for a frame that the domain has.
-///
-/// # Errors
-/// `ENOENT` for a frame that it does not have, `ESRCH`, `EPERM`, `EFAULT`.
-pub(super) fn remove_from_physmap<P: Platform>(
-    hv: &Hypervisor<P>,
-    caller: &Caller<'_>,
-    at: u64,
-) -> Result<Done, Fail> {
-    let wanted: RemoveFromPhysmap = read_one(hv, at)?;
-    let target = self_or_control(hv, caller, DomId::new(wanted.domid))?;
-    let mfn = Mfn::new(wanted.gpfn);
-    if !hv.frames.get_page(mfn, target.id) {
-        return Err(Errno::ENOENT.into());
-    }
-    crate::frame::put_page(hv, mfn);
     Ok(Done::OK)
 }
