@@ -19,6 +19,7 @@
 extern crate alloc;
 
 pub mod bad;
+pub mod pages;
 pub mod shared;
 pub mod trap;
 
