@@ -92,7 +92,13 @@ pub fn apply_effects(cpu: &PerCpu, state: &mut VcpuState, effects: Effects) {
     if effects.kick != 0 {
         platform::kick(effects.kick);
     }
-    apply(cpu, state, effects.todo);
+    if effects.todo == Todo::LOAD_TS {
+        fpu::set_ts(cpu, state.cr0 & CR0_TS != 0);
+    } else if effects.todo == Todo::LOAD_DEBUG {
+        load_debug(cpu, state);
+    } else {
+        apply(cpu, state, effects.todo);
+    }
 }
 
 /// Brings the CPU in line with the running vCPU's state.
