@@ -80,7 +80,7 @@ fn a_list_is_continued_where_it_was() {
     while space.call(|hv, caller| mmu_update(hv, caller, &mut args)) == Err(Fail::Again) {
         turns += 1;
         assert_eq!(args[0], list_address(done(&space)));
-        assert_eq!(args[1], 40 - done(&space) | 1 << 31);
+        assert_eq!(args[1], (40 - done(&space)) | 1 << 31);
         space.audit();
     }
     assert!(turns > 0);
