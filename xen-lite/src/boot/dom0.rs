@@ -50,6 +50,7 @@ pub fn start(boot: &BootInfo, line: &CommandLine, since: u64) {
         initrd: initrd.map_or(&[], bytes),
         command_line: &command_line,
         frames: memory / PAGE,
+        max_frames: options.dom0_mem.maximum(free * PAGE).map_or(u64::MAX, |bytes| bytes / PAGE),
         vcpus: options.dom0_max_vcpus.for_cpus(1),
     };
     let built = match build::first_domain(hv(), &request) {

@@ -39,6 +39,8 @@ pub struct Request<'a> {
     pub command_line: &'a str,
     /// Frames that it gets.
     pub frames: u64,
+    /// Frames that it may ever own; `u64::MAX` for no limit.
+    pub max_frames: u64,
     /// vCPUs that it gets.
     pub vcpus: u32,
 }
@@ -123,7 +125,7 @@ pub fn first_domain<P: Platform>(hv: &Hypervisor<P>, request: &Request<'_>) -> R
     }
     let step = |what| move |errno| BuildError::Step(what, errno);
     let (domain, effects) =
-        lifecycle::create_first(hv, request.frames, request.vcpus).map_err(step("create domain"))?;
+        lifecycle::create_first(hv, request.max_frames, request.vcpus).map_err(step("create domain"))?;
     let p2m =
         populate(hv, &domain, request.frames).ok_or(BuildError::Memory { frames: request.frames, free })?;
 
@@ -264,6 +266,11 @@ fn start_context<P: Platform>(
     state.kernel_ss = FLAT_SS;
     state.kernel_sp = layout.stack_top();
     mm::set_kernel_root(hv, domain, state, root)?;
+    if image.notes.features_supported & 1 << abi::features::XENFEAT_PAE_PGDIR_ABOVE_4GB != 0 {
+        // The kernel says that its page tables may lie anywhere, and finds that it was heard.
+        let assist = 1 << abi::xen::VMASST_TYPE_PAE_EXTENDED_CR3;
+        domain.vm_assist.fetch_or(assist, core::sync::atomic::Ordering::Relaxed);
+    }
     vcpu.initialised.store(1, core::sync::atomic::Ordering::Release);
     Ok(())
 }

@@ -121,13 +121,13 @@ fn info_in_shared_page(shared_info: Mfn, id: u64) -> Option<MachineAddr> {
     base.checked_add(id * INFO_BYTES)
 }
 
-/// Creates the first domain with its vCPUs; vCPU 0 is up, and the domain still paused.
+/// Creates the first domain with its vCPUs; vCPU 0 is up, and the domain still paused. It may own `max_frames` at most.
 ///
 /// # Errors
 /// `ENOMEM`.
 pub fn create_first<P: Platform>(
     hv: &Hypervisor<P>,
-    frames: u64,
+    max_frames: u64,
     vcpus: u32,
 ) -> Result<(Arc<Domain>, Effects), Errno> {
     let new = New {
@@ -140,7 +140,7 @@ pub fn create_first<P: Platform>(
         max_maptrack_frames: grant::DEFAULT_MAPTRACK_FRAMES,
     };
     let domain = create(hv, &new)?;
-    domain.memory.max.store(u32::try_from(frames).unwrap_or(u32::MAX), Ordering::Relaxed);
+    domain.memory.max.store(u32::try_from(max_frames).unwrap_or(u32::MAX), Ordering::Relaxed);
     give_vcpus(hv, &domain, vcpus)?;
     for vcpu in domain.vcpus() {
         crate::trap::info::set_masked(hv, vcpu, true);
