@@ -27,7 +27,7 @@ enum Command {
     Test(TestArgs),
     /// The quick gate: format, clippy, host tests, layering (no emulator needed)
     Check,
-    /// Measure boot and size against upstream Xen, in executed instructions
+    /// Measure operations, boot, memory and size against upstream Xen, in executed instructions
     Bench,
     /// Make a bootable CD image, target/image/xen-lite.iso, for GRUB machines and emulators
     Iso(BuildArgs),

@@ -108,7 +108,7 @@ pub fn grants() {
         copy.source.set_ref(REFERENCE);
         copy.source.domid = OWN;
         copy.dest.set_gmfn(pages.mfn(3));
-        copy.dest.domid = OWN;
+        copy.dest.domid = DOMID_SELF;
         let at = address(&mut copy);
         poke(pages.page(3), 0);
         row.measure(|_| (), |_| operate(GNTTABOP_COPY, at) | status(at, offset_of!(GnttabCopy, status)));

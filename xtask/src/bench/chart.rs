@@ -1,0 +1,108 @@
+//! Draws the comparison: a bar for each operation, as long as xen-lite's share of what upstream takes.
+
+use super::report::{HOT_LIMIT, LIMIT, Report, Row};
+use std::fmt::Write;
+
+const ROW: usize = 18;
+const TOP: usize = 84;
+/// Where bars begin, and how long a bar of ratio 1 is.
+const LEFT: usize = 320;
+const UNIT: usize = 360;
+/// Bars end here, whatever the ratio.
+const LONGEST: f64 = 1.3;
+const WIDTH: usize = 980;
+
+const GOOD: &str = "#2a78b8";
+const MIDDLE: &str = "#e0a030";
+const BAD: &str = "#c03a2b";
+
+/// The chart, an SVG file.
+pub fn draw(report: &Report) -> String {
+    let height = TOP + ROW * report.operations.len() + 24;
+    let mut out = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{height}\" \
+         viewBox=\"0 0 {WIDTH} {height}\" font-family=\"sans-serif\" font-size=\"12\">\n\
+         <rect width=\"{WIDTH}\" height=\"{height}\" fill=\"white\"/>\n"
+    );
+    let _ = writeln!(
+        out,
+        "<text x=\"16\" y=\"26\" font-size=\"16\" font-weight=\"bold\">Instructions on xen-lite, as a share of \
+         upstream Xen 4.17 at its cheapest</text>\n\
+         <text x=\"16\" y=\"46\">Geometric mean {:.2}; of the hot paths (●) {:.2}. Guest and hypervisor together. \
+         Shorter is better.</text>",
+        report.mean(false),
+        report.mean(true)
+    );
+    for (ratio, label) in [(HOT_LIMIT, "half"), (LIMIT, "as upstream")] {
+        let x = place(ratio);
+        let _ = writeln!(
+            out,
+            "<line x1=\"{x}\" y1=\"{}\" x2=\"{x}\" y2=\"{}\" stroke=\"#888\" stroke-dasharray=\"3 3\"/>\n\
+             <text x=\"{x}\" y=\"{}\" text-anchor=\"middle\" fill=\"#555\">{label}</text>",
+            TOP - 6,
+            height - 16,
+            TOP - 10
+        );
+    }
+    for (i, row) in report.operations.iter().enumerate() {
+        bar(&mut out, TOP + ROW * i, row);
+    }
+    out.push_str("</svg>\n");
+    out
+}
+
+fn place(ratio: f64) -> usize {
+    LEFT + (ratio.min(LONGEST) * UNIT as f64).round() as usize
+}
+
+fn bar(out: &mut String, y: usize, row: &Row) {
+    let ratio = row.pair.ratio();
+    let colour = match ratio {
+        _ if ratio > LIMIT => BAD,
+        _ if ratio > HOT_LIMIT => MIDDLE,
+        _ => GOOD,
+    };
+    let base = y + 13;
+    let end = place(ratio);
+    let dot = if row.hot { "● " } else { "" };
+    let _ = writeln!(
+        out,
+        "<text x=\"{}\" y=\"{base}\" text-anchor=\"end\">{dot}{}</text>\n\
+         <rect x=\"{LEFT}\" y=\"{}\" width=\"{}\" height=\"{}\" fill=\"{colour}\"/>\n\
+         <text x=\"{}\" y=\"{base}\">{ratio:.2}</text>\n\
+         <text x=\"{}\" y=\"{base}\" text-anchor=\"end\" fill=\"#555\">{} : {}</text>",
+        LEFT - 8,
+        escaped(&row.name),
+        y + 3,
+        end - LEFT,
+        ROW - 5,
+        end + 6,
+        WIDTH - 16,
+        row.pair.ours,
+        row.pair.theirs
+    );
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::report::tests::example;
+
+    #[test]
+    fn every_operation_has_a_bar() {
+        let chart = draw(&example());
+        // One rectangle is the background.
+        assert_eq!(chart.matches("<rect").count(), 3);
+        assert!(chart.contains(">50 : 200<"));
+        assert!(chart.trim_end().ends_with("</svg>"));
+    }
+
+    #[test]
+    fn bars_end_inside_the_picture() {
+        assert!(place(100.0) < WIDTH - 100);
+    }
+}
