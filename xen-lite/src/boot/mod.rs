@@ -14,9 +14,9 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use core::sync::atomic::Ordering;
 
-use xen_lite_core::addr::{CpuId, Mfn};
+use xen_lite_core::addr::{CpuId, DomId, Mfn};
 use xen_lite_core::cmdline::{self, CommandLine, LogLevel};
-use xen_lite_core::frame::FrameTable;
+use xen_lite_core::frame::{Access, FrameTable};
 use xen_lite_core::hypervisor::Config;
 use xen_lite_core::sched::{Credit, Null, Policy, Scheduler};
 use xen_lite_core::{Hypervisor, domain::Domains};
@@ -189,6 +189,10 @@ fn install(
     let frames = FrameTable::new(memory.frame_table);
     for (start, end) in memory.holes.iter() {
         frames.mark_io(Mfn::new(start / PAGE)..Mfn::new(end / PAGE));
+    }
+    for page in memory.m2p.0 / PAGE..memory.m2p.1 / PAGE {
+        // Fresh from the table of frames, it is the hypervisor's, so this cannot fail.
+        let _ = frames.share_with_guest(Mfn::new(page), DomId::XEN, Access::ReadOnly);
     }
     for page in apic::pages(machine) {
         frames.deny_io(Mfn::new(page / PAGE)..Mfn::new(page / PAGE + 1));

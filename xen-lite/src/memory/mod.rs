@@ -44,6 +44,8 @@ pub struct Memory {
     pub frame_table: &'static [FrameInfo],
     /// Frames of RAM in all.
     pub ram_frames: u64,
+    /// Where the machine-to-physical table is: first byte, and the one behind it.
+    pub m2p: (u64, u64),
 }
 
 /// Where the image ends in physical memory, with its symbols.
@@ -90,8 +92,10 @@ pub fn init(boot: &BootInfo) -> Result<Memory, &'static str> {
 
     let frames = end / PAGE;
     let frame_table = free.take_cleared(frames * size_of::<FrameInfo>() as u64, PAGE)?;
-    let m2p = free.take(frames * 8, PAGE)?;
-    direct::fill(m2p, (frames * 8).next_multiple_of(PAGE), 0xff);
+    // Toolstacks map the table in extents of 2 MiB.
+    let m2p = free.take(frames * 8, 2 << 20)?;
+    let m2p_end = m2p + (frames * 8).next_multiple_of(PAGE);
+    direct::fill(m2p, m2p_end - m2p, 0xff);
     ZERO_PAGE.store(free.take_cleared(PAGE, PAGE)?, Ordering::Relaxed);
 
     let mut map = tables::Tables::new(&mut free)?;
@@ -114,7 +118,7 @@ pub fn init(boot: &BootInfo) -> Result<Memory, &'static str> {
         core::slice::from_raw_parts(layout::direct(frame_table) as *const FrameInfo, frames as usize)
     };
     free.add(boot_part().0, boot_part().1);
-    Ok(Memory { free, holes, frame_table, ram_frames })
+    Ok(Memory { free, holes, frame_table, ram_frames, m2p: (m2p, m2p_end) })
 }
 
 /// Loads CR3.

@@ -245,7 +245,7 @@ impl<P: Platform> Audit<'_, P> {
 
     fn table_entry(&mut self, mfn: Mfn, owner_word: u64, level: u8, at: usize, entry: u64) {
         let below = pte::mfn(entry);
-        if pte::adjust_table(entry) != entry || entry & pte::NOT_IN_TABLES != 0 {
+        if pte::adjust_table(entry, level) != entry || entry & pte::NOT_IN_TABLES != 0 {
             self.find(mfn, What::Bits(at, entry));
         }
         if below == mfn {

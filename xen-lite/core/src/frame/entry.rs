@@ -7,7 +7,7 @@
 use core::sync::atomic::Ordering;
 
 use super::info::{Kind, State};
-use super::pte::{self, CACHE, NOT_IN_TABLES, PRESENT, WRITABLE};
+use super::pte::{self, CACHE, NOT_IN_TABLES, PCD, PRESENT, PWT, WRITABLE};
 use super::table::{Owner, put_page};
 use super::types::{Stop, Unfinished, get_page_type, get_writable, put_page_type_preemptible, put_writable};
 use crate::addr::{DomId, Mfn};
@@ -40,13 +40,14 @@ impl Mapper {
     }
 }
 
-/// Checks a present L1 entry (as the guest wrote it) and takes its reference.
+/// Checks a present L1 entry (as the guest wrote it) and takes its reference. The answer is bits to be flipped before the entry goes
+/// into the table: I/O is not cached unless the guest chose a memory type, and some of it can only be read.
 ///
 /// # Errors
 /// `EINVAL` for bits that are not allowed; `EPERM` for I/O that is not the guest's to map; `EBUSY` for a frame that is not
 /// of the domain meant, or cannot be writable now.
 #[inline(always)]
-pub fn get_l1<P: Platform>(hv: &Hypervisor<P>, entry: u64, by: &Mapper) -> Result<(), Stop> {
+pub fn get_l1<P: Platform>(hv: &Hypervisor<P>, entry: u64, by: &Mapper) -> Result<u64, Stop> {
     let mfn = pte::mfn(entry);
     let taken = match hv.frames.info(mfn) {
         Some(info) if entry & by.forbidden() == 0 => {
@@ -58,18 +59,18 @@ pub fn get_l1<P: Platform>(hv: &Hypervisor<P>, entry: u64, by: &Mapper) -> Resul
         }
         _ => false,
     };
-    if taken { Ok(()) } else { get_l1_slow(hv, entry, by) }
+    if taken { Ok(0) } else { get_l1_slow(hv, entry, by) }
 }
 
 #[inline(never)]
-fn get_l1_slow<P: Platform>(hv: &Hypervisor<P>, entry: u64, by: &Mapper) -> Result<(), Stop> {
+fn get_l1_slow<P: Platform>(hv: &Hypervisor<P>, entry: u64, by: &Mapper) -> Result<u64, Stop> {
     let mfn = pte::mfn(entry);
     if entry & by.forbidden() != 0 {
         log::debug!("{}: L1 entry {entry:#x} has bits {:#x} set", by.table, entry & by.forbidden());
         return Err(Stop::Errno(Errno::EINVAL));
     }
     if hv.frames.owner(mfn) == Owner::Io {
-        return get_io(hv, mfn, by);
+        return get_io(hv, mfn, entry, by);
     }
     let result = if entry & WRITABLE != 0 {
         get_page_type(hv, mfn, by.pages, Kind::Writable)
@@ -78,7 +79,7 @@ fn get_l1_slow<P: Platform>(hv: &Hypervisor<P>, entry: u64, by: &Mapper) -> Resu
     } else {
         Err(Stop::Errno(Errno::EBUSY))
     };
-    result.map_err(|stop| {
+    result.map(|()| 0).map_err(|stop| {
         if stop == Stop::Again {
             return stop;
         }
@@ -88,11 +89,15 @@ fn get_l1_slow<P: Platform>(hv: &Hypervisor<P>, entry: u64, by: &Mapper) -> Resu
     })
 }
 
-fn get_io<P: Platform>(hv: &Hypervisor<P>, mfn: Mfn, by: &Mapper) -> Result<(), Stop> {
+fn get_io<P: Platform>(hv: &Hypervisor<P>, mfn: Mfn, entry: u64, by: &Mapper) -> Result<u64, Stop> {
+    if entry & pte::FRAME == pte::FRAME {
+        log::debug!("{}: L1 entry {entry:#x} for no frame at all", by.table);
+        return Err(Stop::Errno(Errno::EINVAL));
+    }
     let address_bits = hv.platform.cpuid(0x8000_0008, 0).0 & 0xff;
     let meant = by.pages == by.table || by.pages == DomId::IO;
     if by.hardware && meant && hv.frames.io_permitted(mfn, address_bits) {
-        return Ok(());
+        return Ok(if entry & CACHE == 0 { PWT | PCD } else { 0 });
     }
     log::debug!("{}: L1 entry for I/O frame {mfn}, which it may not map", by.table);
     Err(Stop::Errno(Errno::EPERM))

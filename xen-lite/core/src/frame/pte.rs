@@ -59,10 +59,11 @@ pub const fn adjust_l1(entry: u64) -> u64 {
     if entry & GUEST_KERNEL == 0 { entry | GLOBAL } else { entry }
 }
 
-/// An entry of a higher table as it goes into the table.
+/// An entry of a higher table as it goes into the table. Roots have all their entries accessed, as upstream's have.
 #[inline(always)]
-pub const fn adjust_table(entry: u64) -> u64 {
-    if entry & PRESENT == 0 { entry } else { entry | USER }
+pub const fn adjust_table(entry: u64, level: u8) -> u64 {
+    let always = if level == 4 { USER | ACCESSED } else { USER };
+    if entry & PRESENT == 0 { entry } else { entry | always }
 }
 
 /// Whether `new` (adjusted) may replace `old` without counting anything: both present, and equal but for harmless bits.

@@ -44,8 +44,8 @@ fn check_l1<P: Platform>(
         if entry & PRESENT == 0 {
             continue;
         }
-        get_l1(hv, entry, &by).map_err(|stop| (at, stop))?;
-        let adjusted = pte::adjust_l1(entry);
+        let flip = get_l1(hv, entry, &by).map_err(|stop| (at, stop))?;
+        let adjusted = pte::adjust_l1(entry) ^ flip;
         if adjusted != entry {
             hv.platform.store(mfn, at, adjusted);
         }
@@ -74,7 +74,7 @@ fn check_table<P: Platform>(
         }
         get_table(hv, entry, level, mfn, domain).map_err(|stop| (at, stop))?;
         worked = true;
-        let adjusted = pte::adjust_table(entry);
+        let adjusted = pte::adjust_table(entry, level);
         if adjusted != entry {
             hv.platform.store(mfn, at, adjusted);
         }

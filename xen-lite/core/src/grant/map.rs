@@ -12,7 +12,7 @@ use crate::addr::{DomId, GrantRef, GuestVirt, MachineAddr, Mfn, PAGE_SHIFT};
 use crate::domain::Domain;
 use crate::fail::{Errno, Fail};
 use crate::frame::entry::Mapper;
-use crate::frame::pte::{ACCESSED, DIRTY, PRESENT, USER, WRITABLE};
+use crate::frame::pte::{ACCESSED, DIRTY, NX, PRESENT, USER, WRITABLE};
 use crate::frame::{self, Kind, Owner, Stop};
 use crate::mm::update::{How, update_l1};
 use crate::mm::walk::l1_of;
@@ -181,7 +181,8 @@ fn write_entry<P: Platform>(
 ) -> Result<(), Stop> {
     let flags = request.flags;
     let chosen = u64::from(flags >> GUEST_AVAIL_SHIFT) & AVAILABLE_MASK;
-    let mut entry = frame.raw() << PAGE_SHIFT | PRESENT | ACCESSED | DIRTY | chosen << AVAILABLE_SHIFT;
+    let chosen = chosen << AVAILABLE_SHIFT;
+    let mut entry = frame.raw() << PAGE_SHIFT | PRESENT | ACCESSED | DIRTY | NX | chosen;
     if flags & GNTMAP_READONLY == 0 {
         entry |= WRITABLE;
     }

@@ -119,7 +119,8 @@ fn find<P: Platform>(hv: &Hypervisor<P>, caller: &Caller<'_>, id: DomId) -> Opti
 #[inline]
 fn map<P: Platform>(hv: &Hypervisor<P>, caller: &Caller<'_>, op: &mut GnttabMapGrantRef) -> Result<(), Fail> {
     let Some(granter) = find(hv, caller, DomId::new(op.dom)) else {
-        op.status = GNTST_BAD_DOMAIN;
+        let nowhere = op.flags & (GNTMAP_DEVICE_MAP | GNTMAP_HOST_MAP) == 0;
+        op.status = if nowhere { GNTST_BAD_GNTREF } else { GNTST_BAD_DOMAIN };
         return Ok(());
     };
     let request = Request { address: op.host_addr, flags: op.flags, reference: GrantRef::new(op.ref_) };

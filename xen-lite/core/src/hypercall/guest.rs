@@ -12,6 +12,8 @@ use crate::platform::Platform;
 
 /// First address of the range that guests may not touch (`HYPERVISOR_VIRT_START`).
 pub const HOLE_START: u64 = 0xffff_8000_0000_0000;
+/// First address above the lower half.
+const LOW_END: u64 = 1 << 47;
 /// First address above that range (`HYPERVISOR_VIRT_END`).
 pub const HOLE_END: u64 = 0xffff_8800_0000_0000;
 
@@ -19,7 +21,7 @@ pub const HOLE_END: u64 = 0xffff_8800_0000_0000;
 #[inline(always)]
 pub fn range_ok(start: u64, bytes: u64) -> bool {
     let Some(end) = start.checked_add(bytes) else { return false };
-    end <= 1 << 47 || start >= HOLE_END
+    end <= LOW_END || start >= HOLE_END
 }
 
 /// A typed array in the memory of the calling vCPU.
@@ -39,14 +41,30 @@ impl<T> Clone for GuestHandle<T> {
 impl<T> Copy for GuestHandle<T> {}
 
 impl<T> GuestHandle<T> {
-    /// An array of `count` elements at `va`.
+    /// An array of `count` elements at `va`. As upstream, only where it starts is checked here; the handle ends where the guest's part
+    /// of the address space does, and an element beyond is `EFAULT` when it is used.
     ///
     /// # Errors
-    /// `EFAULT` when it is not canonical, wraps, or touches the hypervisor's hole.
+    /// `EFAULT` when it does not start in the guest's part of the address space, or the size overflows.
     #[inline(always)]
     pub fn new(va: u64, count: u64) -> Result<Self, Errno> {
         let bytes = count.checked_mul(size_of::<T>() as u64).ok_or(Errno::EFAULT)?;
-        if range_ok(va, bytes) { Ok(Self { start: va, count, of: PhantomData }) } else { Err(Errno::EFAULT) }
+        if range_ok(va, bytes) {
+            return Ok(Self { start: va, count, of: PhantomData });
+        }
+        Self::cut(va).ok_or(Errno::EFAULT)
+    }
+
+    /// As many elements as there is room for at `va`.
+    #[cold]
+    fn cut(va: u64) -> Option<Self> {
+        let room = match va {
+            0..LOW_END => LOW_END - va,
+            HOLE_END.. => va.wrapping_neg(),
+            _ => return None,
+        };
+        let count = room / size_of::<T>().max(1) as u64;
+        (count != 0).then_some(Self { start: va, count, of: PhantomData })
     }
 
     /// Number of elements.

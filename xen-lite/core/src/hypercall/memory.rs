@@ -64,6 +64,9 @@ pub fn memory_op<P: Platform>(
 ) -> Result<Done, Fail> {
     let start = args[0] >> public::MEMOP_EXTENT_SHIFT;
     let at = args[1];
+    if start != 0 {
+        check_start((args[0] & COMMAND) as u32)?;
+    }
     match (args[0] & COMMAND) as u32 {
         public::XENMEM_INCREASE_RESERVATION => {
             extents::run(hv, caller, args, start, extents::Command::Increase)
@@ -94,19 +97,29 @@ pub fn memory_op<P: Platform>(
         public::XENMEM_CLAIM_PAGES => extents::claim(hv, caller, at, start),
         public::XENMEM_GET_SHARING_FREED_PAGES | public::XENMEM_GET_SHARING_SHARED_PAGES => Ok(Done::OK),
         public::XENMEM_ACQUIRE_RESOURCE => resource::acquire(hv, caller, at),
-        public::XENMEM_ADD_TO_PHYSMAP
-        | public::XENMEM_ADD_TO_PHYSMAP_BATCH
-        | public::XENMEM_REMOVE_FROM_PHYSMAP => {
-            // A PV domain has no physical map that could be changed; first of all comes who is meant.
-            named(hv, caller, at)?;
-            Err(Errno::EACCES.into())
+        // A PV domain has no physical map that could be changed; first come spaces that the command never has, then who is meant.
+        public::XENMEM_ADD_TO_PHYSMAP => {
+            let wanted: public::AddToPhysmap = read_one(hv, at)?;
+            if wanted.space == public::XENMAPSPACE_GMFN_FOREIGN {
+                return Err(Errno::ENOSYS.into());
+            }
+            no_physmap(hv, caller, at)
         }
+        public::XENMEM_ADD_TO_PHYSMAP_BATCH => {
+            let wanted: public::AddToPhysmapBatch = read_one(hv, at)?;
+            if u32::from(wanted.space) == public::XENMAPSPACE_GMFN_RANGE {
+                return Err(Errno::EOPNOTSUPP.into());
+            }
+            no_physmap(hv, caller, at)
+        }
+        public::XENMEM_REMOVE_FROM_PHYSMAP => no_physmap(hv, caller, at),
         public::XENMEM_GET_VNUMAINFO => {
             named(hv, caller, at)?;
             Err(Errno::EOPNOTSUPP.into())
         }
         public::XENMEM_SET_POD_TARGET | public::XENMEM_GET_POD_TARGET => {
             // Populate-on-demand is for domains with a physical map.
+            let _: public::PodTarget = read_one(hv, at)?;
             Err(Errno::EINVAL.into())
         }
         public::XENMEM_MACHPHYS_COMPAT_MFN_LIST => Err(Errno::EOPNOTSUPP.into()),
@@ -116,6 +129,38 @@ pub fn memory_op<P: Platform>(
             Err(Errno::ENOSYS.into())
         }
     }
+}
+
+/// Whether a command may name a first extent at all.
+///
+/// # Errors
+/// `EINVAL` for commands that every machine has, `ENOSYS` for those of this one.
+fn check_start(command: u32) -> Result<(), Errno> {
+    match command {
+        public::XENMEM_MAXIMUM_RAM_PAGE
+        | public::XENMEM_CURRENT_RESERVATION
+        | public::XENMEM_MAXIMUM_RESERVATION
+        | public::XENMEM_MAXIMUM_GPFN
+        | public::XENMEM_REMOVE_FROM_PHYSMAP
+        | public::XENMEM_GET_VNUMAINFO
+        | public::XENMEM_RESERVED_DEVICE_MEMORY_MAP => Err(Errno::EINVAL),
+        public::XENMEM_MACHPHYS_MFN_LIST
+        | public::XENMEM_MEMORY_MAP
+        | public::XENMEM_MACHINE_MEMORY_MAP
+        | public::XENMEM_MACHPHYS_MAPPING
+        | public::XENMEM_SET_MEMORY_MAP
+        | public::XENMEM_SET_POD_TARGET
+        | public::XENMEM_GET_POD_TARGET
+        | public::XENMEM_GET_SHARING_FREED_PAGES
+        | public::XENMEM_GET_SHARING_SHARED_PAGES
+        | public::XENMEM_MACHPHYS_COMPAT_MFN_LIST => Err(Errno::ENOSYS),
+        _ => Ok(()),
+    }
+}
+
+fn no_physmap<P: Platform>(hv: &Hypervisor<P>, caller: &Caller<'_>, at: u64) -> Result<Done, Fail> {
+    named(hv, caller, at)?;
+    Err(Errno::EACCES.into())
 }
 
 fn value(value: u64) -> Result<Done, Fail> {

@@ -2,11 +2,11 @@
 //!
 //! Tables are mapped read-only, so the store faults. Rather than making every guest use a hypercall, the instruction is looked
 //! at, its effect on the entry is computed, and the new entry goes the ordinary way of [`super::update`]. What is not
-//! understood, crosses an entry, or is refused, is the guest's page fault.
+//! understood, is not aligned to its size, or is refused, is the guest's page fault.
 //!
-//! The decoder knows the instructions with which kernels write entries: `mov`, `xchg`, `cmpxchg`, `xadd`, the arithmetic with a
-//! memory destination, and the bit instructions. The fault address is the operand's address, so the addressing form matters
-//! for the instruction's length only.
+//! The decoder knows the instructions with which kernels write entries: `mov` in its forms, `xchg`, `cmpxchg`, `xadd`, the arithmetic with a
+//! memory destination, the bit instructions, `stos` and `movs`. The fault address is the operand's address, so the addressing form
+//! matters for the instruction's length only. A repeated instruction is done once for each fault.
 
 use crate::addr::{GuestVirt, PAGE_SIZE};
 use crate::domain::{Mode, Registers};
@@ -22,12 +22,15 @@ use crate::platform::Platform;
 
 mod decode;
 
-use decode::{Instruction, decode};
+use decode::{Action, Instruction, decode};
 
 const FAULT_PRESENT: u32 = 1 << 0;
 const FAULT_WRITE: u32 = 1 << 1;
 const FAULT_RESERVED: u32 = 1 << 3;
 const FAULT_FETCH: u32 = 1 << 4;
+
+/// The direction flag.
+const DIRECTION: u64 = 1 << 10;
 
 /// Longest instruction.
 const MAX_LENGTH: usize = 15;
@@ -65,18 +68,20 @@ fn store<P: Platform>(
     let known = fetch(hv, caller.state.regs.rip, &mut bytes);
     let instruction = decode(&bytes[..known])?;
     let (index, byte) = (va.raw() as usize % PAGE_SIZE / 8, va.raw() as u32 % 8);
-    if byte + instruction.width > 8 {
+    if byte % instruction.width != 0 || instruction.action.is_string() && caller.state.regs.rdi != va.raw() {
         return None;
     }
+    let copied =
+        if instruction.action == Action::Copy { Some(source_of(hv, caller, &instruction)?) } else { None };
     let by = Mapper { table: caller.domain.id, pages: caller.domain.id, hardware: caller.domain.privileged };
     let mut old = hv.platform.load(table, index);
     loop {
-        let (new, regs) = apply(&instruction, &caller.state.regs, old, byte * 8);
+        let (new, regs) = apply(&instruction, &caller.state.regs, old, byte * 8, copied);
         // Even a store of what is there is done, for the order of memory; it is a harmless change.
         match update_l1(hv, table, index, new, How::IfEqual(old), &by) {
             Ok(Ok(())) => {
                 caller.state.regs = regs;
-                caller.state.regs.rip = caller.state.regs.rip.wrapping_add(instruction.length as u64);
+                pass(&instruction, &mut caller.state.regs);
                 return Some(Effects::NONE);
             }
             Ok(Err(Differs(now))) => old = now,
@@ -103,11 +108,44 @@ fn fetch<P: Platform>(hv: &Hypervisor<P>, rip: u64, bytes: &mut [u8; MAX_LENGTH]
     MAX_LENGTH
 }
 
+/// What `movs` copies.
+fn source_of<P: Platform>(hv: &Hypervisor<P>, caller: &Caller<'_>, instruction: &Instruction) -> Option<u64> {
+    let mut bytes = [0; 8];
+    let wanted = bytes.get_mut(..instruction.width as usize)?;
+    crate::hypercall::guest::read_bytes(hv, caller.state.regs.rsi, wanted).ok()?;
+    Some(u64::from_le_bytes(bytes))
+}
+
+/// Goes on behind the instruction; a repeated one comes again until it is done.
+fn pass(instruction: &Instruction, regs: &mut Registers) {
+    if instruction.action.is_string() {
+        let width = u64::from(instruction.width);
+        let step = if regs.rflags & DIRECTION != 0 { width.wrapping_neg() } else { width };
+        regs.rdi = regs.rdi.wrapping_add(step);
+        if instruction.action == Action::Copy {
+            regs.rsi = regs.rsi.wrapping_add(step);
+        }
+        if instruction.repeated {
+            regs.rcx = regs.rcx.wrapping_sub(1);
+            if regs.rcx != 0 {
+                return;
+            }
+        }
+    }
+    regs.rip = regs.rip.wrapping_add(instruction.length as u64);
+}
+
 /// The entry and the registers after the instruction.
-fn apply(instruction: &Instruction, regs: &Registers, entry: u64, shift: u32) -> (u64, Registers) {
+fn apply(
+    instruction: &Instruction,
+    regs: &Registers,
+    entry: u64,
+    shift: u32,
+    copied: Option<u64>,
+) -> (u64, Registers) {
     let mask = u64::MAX >> (64 - 8 * instruction.width);
     let mut after = *regs;
-    let operand = entry >> shift & mask;
+    let operand = copied.unwrap_or(entry >> shift & mask);
     let result = instruction.execute(operand, &mut after);
     (entry & !(mask << shift) | (result & mask) << shift, after)
 }

@@ -28,9 +28,9 @@ pub(super) fn acquire<P: Platform>(hv: &Hypervisor<P>, caller: &Caller<'_>, at: 
     if wanted.pad != 0 {
         return Err(Errno::EINVAL.into());
     }
-    let asks = wanted.frame_list.is_null();
-    if !asks && wanted.nr_frames > u32::MAX >> MEMOP_EXTENT_SHIFT {
-        return Err(Errno::E2BIG.into());
+    let last = wanted.frame.checked_add(u64::from(wanted.nr_frames));
+    if last.is_none_or(|last| last > u64::from(u32::MAX)) {
+        return Err(Errno::EINVAL.into());
     }
     // Another domain's resources only: upstream knows no `DOMID_SELF` here.
     let target = match DomId::new(wanted.domid) {
@@ -38,6 +38,10 @@ pub(super) fn acquire<P: Platform>(hv: &Hypervisor<P>, caller: &Caller<'_>, at: 
         own if own == caller.domain.id => return Err(Errno::EPERM.into()),
         other => control_over(hv, caller, other)?,
     };
+    let asks = wanted.frame_list.is_null();
+    if !asks && wanted.nr_frames > u32::MAX >> MEMOP_EXTENT_SHIFT {
+        return Err(Errno::E2BIG.into());
+    }
     let is_grants = u32::from(wanted.type_) == XENMEM_RESOURCE_GRANT_TABLE
         && wanted.id == XENMEM_RESOURCE_GRANT_TABLE_ID_SHARED;
     if !is_grants {

@@ -8,7 +8,9 @@ use abi::xen::{
     MMUEXT_UNPIN_TABLE, MmuextOp,
 };
 
-use super::{Progress, all_cpus, cpus_of, flush_everything, flush_page, own_cpu, page_owner};
+use super::{
+    Progress, all_cpus, continues_without_list, cpus_of, flush_everything, flush_page, own_cpu, page_owner,
+};
 use crate::Hypervisor;
 use crate::addr::{DomId, GuestVirt, Mfn, PAGE_SIZE};
 use crate::effects::{Done, Effects, Todo};
@@ -60,6 +62,9 @@ pub fn mmuext_op<P: Platform>(
     args: &mut Args,
 ) -> Result<Done, Fail> {
     roots::finish_table(hv, caller.state)?;
+    if let Some(done) = continues_without_list(args) {
+        return Ok(done);
+    }
     let mut progress = Progress::new(hv, args);
     let ops = GuestHandle::<MmuextOp>::new(args[0], progress.count)?;
     let owner = page_owner(hv, caller, args[3] as u16)?;
@@ -111,7 +116,11 @@ fn one<P: Platform>(
         }
         MMUEXT_NEW_USER_BASEPTR => {
             own?;
-            let root = if mfn.raw() == 0 { Mfn::INVALID } else { mfn };
+            let root = match mfn {
+                Mfn::INVALID => return Err(Errno::EINVAL.into()),
+                mfn if mfn.raw() == 0 => Mfn::INVALID,
+                mfn => mfn,
+            };
             let switched = roots::switch_root(hv, owner, caller.state, Which::User, root);
             switched.map(drop).inspect_err(|fail| log_root(owner, mfn, fail))
         }
@@ -131,7 +140,7 @@ fn one<P: Platform>(
         MMUEXT_INVLPG_ALL => own.map(|()| flush_page(hv, address(op), all_cpus(hv))),
         MMUEXT_TLB_FLUSH_MULTI | MMUEXT_INVLPG_MULTI => {
             own?;
-            let cpus = cpus_of(hv, caller.domain, op.as_vcpumask().addr())?;
+            let cpus = cpus_of(hv, caller.domain, op.as_vcpumask().addr()).map_err(|_| Errno::EINVAL)?;
             if op.cmd == MMUEXT_TLB_FLUSH_MULTI {
                 flush_everything(hv, cpus);
             } else {
@@ -184,9 +193,10 @@ fn set_ldt<P: Platform>(
     op: &MmuextOp,
     effects: &mut Effects,
 ) -> Result<(), Fail> {
-    let (base, entries) = (op.as_linear_addr(), op.as_nr_ents());
-    let fits =
-        entries <= LDT_ENTRIES && base % PAGE_SIZE as u64 == 0 && range_ok(base, u64::from(entries) * 8);
+    let entries = op.as_nr_ents();
+    let base = if entries == 0 { 0 } else { op.as_linear_addr() };
+    // Where it ends is looked at when a selector is used: each page is found through the guest's own tables.
+    let fits = entries <= LDT_ENTRIES && base % PAGE_SIZE as u64 == 0 && range_ok(base, 1);
     if !fits {
         log::debug!("{}: LDT of {entries} entries at {base:#x}", caller.domain.id);
         return Err(Errno::EINVAL.into());

@@ -24,6 +24,27 @@ pub enum Action {
     BitSet,
     BitReset,
     BitComplement,
+    AddCarry,
+    SubBorrow,
+    Increment,
+    Decrement,
+    Not,
+    Negate,
+    /// `cmpxchg8b`.
+    CmpXchgPair,
+    /// `movbe`.
+    MovSwapped,
+    /// `stos`.
+    Fill,
+    /// `movs`; the value was read from the guest's memory before.
+    Copy,
+}
+
+impl Action {
+    /// Whether the address is in RDI, which moves on, with RCX as count where the instruction is repeated.
+    pub fn is_string(self) -> bool {
+        matches!(self, Action::Fill | Action::Copy)
+    }
 }
 
 /// The other operand.
@@ -44,6 +65,8 @@ pub struct Instruction {
     pub width: u32,
     /// Bytes of the instruction.
     pub length: usize,
+    /// With a repeat prefix.
+    pub repeated: bool,
 }
 
 struct Bytes<'a> {
@@ -93,17 +116,22 @@ struct Prefixes {
     rex: u8,
     operand_16: bool,
     lock: bool,
+    repeat: bool,
+    /// FS or GS, whose base the address includes.
+    based: bool,
 }
 
 fn prefixes(bytes: &mut Bytes<'_>) -> Option<(Prefixes, u8)> {
-    let mut found = Prefixes { rex: 0, operand_16: false, lock: false };
+    let mut found = Prefixes { rex: 0, operand_16: false, lock: false, repeat: false, based: false };
     loop {
         let byte = bytes.next()?;
         match byte {
             0x66 => found.operand_16 = true,
             0xf0 => found.lock = true,
+            0xf3 => found.repeat = true,
             // Segment overrides: the address is known from the fault.
-            0x26 | 0x2e | 0x36 | 0x3e | 0x64 | 0x65 => {}
+            0x26 | 0x2e | 0x36 | 0x3e => {}
+            0x64 | 0x65 => found.based = true,
             0x40..=0x4f => {
                 found.rex = byte;
                 return Some((found, bytes.next()?));
@@ -118,18 +146,30 @@ pub fn decode(all: &[u8]) -> Option<Instruction> {
     let mut bytes = Bytes { all, at: 0 };
     let (prefix, mut opcode) = prefixes(&mut bytes)?;
     let two_bytes = opcode == 0x0f;
+    if let 0xa4 | 0xa5 | 0xaa | 0xab = opcode {
+        return decode_string(&prefix, opcode, bytes.at);
+    }
+    if prefix.repeat {
+        return None;
+    }
     if two_bytes {
         opcode = bytes.next()?;
+    }
+    let swapped = two_bytes && opcode == 0x38;
+    if swapped && bytes.next()? != 0xf1 {
+        return None;
     }
     let modrm = bytes.next()?;
     bytes.skip_address(modrm)?;
     let group = modrm >> 3 & 7;
-    let wide = match prefix {
-        Prefixes { rex, .. } if rex & 8 != 0 => 8,
-        Prefixes { operand_16: true, .. } => 2,
-        _ => 4,
+    let pair = two_bytes && opcode == 0xc7;
+    let width = match prefix.wide() {
+        // Of 16 bytes, the other form is no entry.
+        8 if pair => return None,
+        _ if pair => 8,
+        wide if swapped || !is_byte_form(two_bytes, opcode) => wide,
+        _ => 1,
     };
-    let width = if is_byte_form(two_bytes, opcode) { 1 } else { wide };
     let number = group | (prefix.rex & 4) << 1;
     let register = if width == 1 && prefix.rex == 0 && group >= 4 {
         Source::High(group - 4)
@@ -140,6 +180,12 @@ pub fn decode(all: &[u8]) -> Option<Instruction> {
         match opcode {
             0xb0 | 0xb1 => (Action::CmpXchg, register),
             0xc0 | 0xc1 => (Action::Xadd, register),
+            0xc3 if width >= 4 => (Action::Mov, register),
+            0xc7 if group == 1 => (Action::CmpXchgPair, Source::Immediate(0)),
+            0x38 if width > 1 => (Action::MovSwapped, register),
+            0xab => (Action::BitSet, register),
+            0xb3 => (Action::BitReset, register),
+            0xbb => (Action::BitComplement, register),
             0xba => (bit_action(group)?, Source::Immediate(bytes.immediate(1)? & (8 * u64::from(width) - 1))),
             _ => return None,
         }
@@ -149,15 +195,48 @@ pub fn decode(all: &[u8]) -> Option<Instruction> {
             0x86 | 0x87 => (Action::Xchg, register),
             0xc6 | 0xc7 if group == 0 => (Action::Mov, Source::Immediate(bytes.immediate(width.min(4))?)),
             0x80 | 0x83 => (arithmetic(group)?, Source::Immediate(bytes.immediate(1)?)),
+            0xfe | 0xff => (single(0xfe, group)?, Source::Immediate(1)),
+            0xf6 | 0xf7 => (single(0xf6, group)?, Source::Immediate(0)),
             0x81 => (arithmetic(group)?, Source::Immediate(bytes.immediate(width.min(4))?)),
             0x00..=0x3f if opcode & 6 == 0 => (arithmetic(opcode >> 3)?, register),
             _ => return None,
         }
     };
-    if prefix.lock && action == Action::Mov {
+    if prefix.lock && matches!(action, Action::Mov | Action::MovSwapped) {
         return None;
     }
-    Some(Instruction { action, source, width, length: bytes.at })
+    Some(Instruction { action, source, width, length: bytes.at, repeated: false })
+}
+
+impl Prefixes {
+    /// Bytes of an operand that is not of one byte.
+    fn wide(&self) -> u32 {
+        match self {
+            Prefixes { rex, .. } if rex & 8 != 0 => 8,
+            Prefixes { operand_16: true, .. } => 2,
+            _ => 4,
+        }
+    }
+}
+
+fn decode_string(prefix: &Prefixes, opcode: u8, length: usize) -> Option<Instruction> {
+    if prefix.lock || prefix.based {
+        return None;
+    }
+    let width = if opcode & 1 == 0 { 1 } else { prefix.wide() };
+    let action = if opcode < 0xaa { Action::Copy } else { Action::Fill };
+    Some(Instruction { action, source: Source::Register(0), width, length, repeated: prefix.repeat })
+}
+
+/// Instructions with one operand, by opcode and group.
+fn single(opcode: u8, group: u8) -> Option<Action> {
+    match (opcode, group) {
+        (0xfe, 0) => Some(Action::Increment),
+        (0xfe, 1) => Some(Action::Decrement),
+        (0xf6, 2) => Some(Action::Not),
+        (0xf6, 3) => Some(Action::Negate),
+        _ => None,
+    }
 }
 
 fn is_byte_form(two_bytes: bool, opcode: u8) -> bool {
@@ -168,6 +247,8 @@ fn arithmetic(group: u8) -> Option<Action> {
     match group {
         0 => Some(Action::Add),
         1 => Some(Action::Or),
+        2 => Some(Action::AddCarry),
+        3 => Some(Action::SubBorrow),
         4 => Some(Action::And),
         5 => Some(Action::Sub),
         6 => Some(Action::Xor),
@@ -228,10 +309,36 @@ impl Instruction {
             Action::Or => self.logic(memory | source, regs),
             Action::And => self.logic(memory & source, regs),
             Action::Xor => self.logic(memory ^ source, regs),
-            Action::BitSet => bit(memory, source, regs, memory | 1 << source),
-            Action::BitReset => bit(memory, source, regs, memory & !(1 << source)),
-            Action::BitComplement => bit(memory, source, regs, memory ^ 1 << source),
+            Action::BitSet | Action::BitReset | Action::BitComplement => self.bit(memory, source, regs),
+            Action::AddCarry => self.add_with(memory, source, regs.rflags & CF, regs),
+            Action::SubBorrow => self.subtract_with(memory, source, regs.rflags & CF, regs),
+            Action::Increment => self.keep_carry(regs, |regs| self.add(memory, 1, regs)),
+            Action::Decrement => self.keep_carry(regs, |regs| self.subtract(memory, 1, regs)),
+            Action::Not => !memory & self.mask(),
+            Action::Negate => self.subtract(0, memory, regs),
+            Action::CmpXchgPair => compare_exchange_pair(memory, regs),
+            Action::MovSwapped => source.swap_bytes() >> (64 - 8 * self.width),
+            Action::Fill => source,
+            Action::Copy => memory,
         }
+    }
+
+    /// The bit instructions. A register may name a bit beyond the operand; the address of the fault has taken that into account.
+    fn bit(&self, memory: u64, source: u64, regs: &mut Registers) -> u64 {
+        let number = source % (8 * u64::from(self.width));
+        regs.rflags = regs.rflags & !CF | memory >> number & 1;
+        match self.action {
+            Action::BitSet => memory | 1 << number,
+            Action::BitReset => memory & !(1 << number),
+            _ => memory ^ 1 << number,
+        }
+    }
+
+    fn keep_carry(&self, regs: &mut Registers, action: impl FnOnce(&mut Registers) -> u64) -> u64 {
+        let carry = regs.rflags & CF;
+        let result = action(regs);
+        regs.rflags = regs.rflags & !CF | carry;
+        result
     }
 
     fn compare_exchange(&self, memory: u64, source: u64, regs: &mut Registers) -> u64 {
@@ -245,16 +352,26 @@ impl Instruction {
     }
 
     fn add(&self, a: u64, b: u64, regs: &mut Registers) -> u64 {
-        let sum = a.wrapping_add(b) & self.mask();
+        self.add_with(a, b, 0, regs)
+    }
+
+    fn add_with(&self, a: u64, b: u64, carry: u64, regs: &mut Registers) -> u64 {
+        let sum = a.wrapping_add(b).wrapping_add(carry) & self.mask();
+        let carries = sum < a || (carry != 0 && sum == a);
         let overflow = (a ^ sum) & (b ^ sum) & self.sign() != 0;
-        self.flags(sum, sum < a, overflow, (a ^ b ^ sum) & 0x10 != 0, regs);
+        self.flags(sum, carries, overflow, (a ^ b ^ sum) & 0x10 != 0, regs);
         sum
     }
 
     fn subtract(&self, a: u64, b: u64, regs: &mut Registers) -> u64 {
-        let difference = a.wrapping_sub(b) & self.mask();
+        self.subtract_with(a, b, 0, regs)
+    }
+
+    fn subtract_with(&self, a: u64, b: u64, borrow: u64, regs: &mut Registers) -> u64 {
+        let difference = a.wrapping_sub(b).wrapping_sub(borrow) & self.mask();
+        let borrows = a < b || (borrow != 0 && a == b);
         let overflow = (a ^ b) & (a ^ difference) & self.sign() != 0;
-        self.flags(difference, a < b, overflow, (a ^ b ^ difference) & 0x10 != 0, regs);
+        self.flags(difference, borrows, overflow, (a ^ b ^ difference) & 0x10 != 0, regs);
         difference
     }
 
@@ -283,9 +400,16 @@ impl Instruction {
     }
 }
 
-fn bit(memory: u64, number: u64, regs: &mut Registers, result: u64) -> u64 {
-    regs.rflags = regs.rflags & !CF | memory >> number & 1;
-    result
+/// `cmpxchg8b`: EDX:EAX against the entry, ECX:EBX into it.
+fn compare_exchange_pair(memory: u64, regs: &mut Registers) -> u64 {
+    const LOW: u64 = 0xffff_ffff;
+    if memory == regs.rdx << 32 | regs.rax & LOW {
+        regs.rflags |= ZF;
+        return regs.rcx << 32 | regs.rbx & LOW;
+    }
+    regs.rflags &= !ZF;
+    (regs.rax, regs.rdx) = (memory & LOW, memory >> 32);
+    memory
 }
 
 /// Writes a register as the CPU does: 32-bit writes clear the upper half, smaller ones keep the rest.
@@ -325,7 +449,11 @@ mod tests {
 
     fn check(bytes: &[u8], action: Action, source: Source, width: u32) {
         let found = decode(bytes);
-        assert_eq!(found, Some(Instruction { action, source, width, length: bytes.len() }), "{bytes:x?}");
+        assert_eq!(
+            found,
+            Some(Instruction { action, source, width, length: bytes.len(), repeated: false }),
+            "{bytes:x?}"
+        );
         assert_eq!(decode(&bytes[..bytes.len() - 1]), None, "cut short: {bytes:x?}");
     }
 
@@ -341,6 +469,43 @@ mod tests {
         check(&[0x89, 0x05, 1, 2, 3, 4], Action::Mov, Source::Register(0), 4);
         check(&[0x66, 0x81, 0x0c, 0x25, 0, 0, 0, 0, 0x34, 0x12], Action::Or, Source::Immediate(0x1234), 2);
         check(&[0x88, 0x20], Action::Mov, Source::High(0), 1);
+        check(&[0x48, 0x0f, 0xc3, 0x37], Action::Mov, Source::Register(6), 8);
+        check(&[0x48, 0x0f, 0xab, 0x37], Action::BitSet, Source::Register(6), 8);
+        check(&[0x48, 0xff, 0x07], Action::Increment, Source::Immediate(1), 8);
+        check(&[0x48, 0xf7, 0x17], Action::Not, Source::Immediate(0), 8);
+        check(&[0xf0, 0x0f, 0xc7, 0x0f], Action::CmpXchgPair, Source::Immediate(0), 8);
+        check(&[0x48, 0x0f, 0x38, 0xf1, 0x37], Action::MovSwapped, Source::Register(6), 8);
+        check(&[0x48, 0xab], Action::Fill, Source::Register(0), 8);
+    }
+
+    #[test]
+    fn carries_and_borrows() {
+        let mut regs = Registers { rsi: 2, rflags: CF, ..Registers::default() };
+        assert_eq!(decode(&[0x48, 0x11, 0x37]).unwrap().execute(0x10, &mut regs), 0x13);
+        assert_eq!(regs.rflags & CF, 0);
+        regs.rflags = CF;
+        assert_eq!(decode(&[0x48, 0x19, 0x37]).unwrap().execute(2, &mut regs), u64::MAX);
+        assert_ne!(regs.rflags & CF, 0);
+        assert_eq!(decode(&[0x48, 0xff, 0x07]).unwrap().execute(u64::MAX, &mut regs), 0);
+        assert_eq!(regs.rflags & (CF | ZF), CF | ZF, "increment keeps the carry");
+        assert_eq!(decode(&[0x48, 0xf7, 0x1f]).unwrap().execute(0x10, &mut regs), 0x10u64.wrapping_neg());
+        let mut regs = Registers { rsi: u64::MAX, rflags: CF, ..Registers::default() };
+        assert_eq!(decode(&[0x48, 0x11, 0x37]).unwrap().execute(7, &mut regs), 7);
+        assert_ne!(regs.rflags & CF, 0);
+    }
+
+    #[test]
+    fn pairs_and_swaps() {
+        let mut regs = Registers { rax: 1, rdx: 2, rbx: 3, rcx: 4, rsi: 0x1234, ..Registers::default() };
+        let pair = decode(&[0xf0, 0x0f, 0xc7, 0x0f]).unwrap();
+        assert_eq!(pair.execute(2 << 32 | 1, &mut regs), 4 << 32 | 3);
+        assert_ne!(regs.rflags & ZF, 0);
+        assert_eq!(pair.execute(7, &mut regs), 7);
+        assert_eq!((regs.rax, regs.rdx, regs.rflags & ZF), (7, 0, 0));
+        assert_eq!(decode(&[0x66, 0x0f, 0x38, 0xf1, 0x37]).unwrap().execute(0, &mut regs), 0x3412);
+        let set = decode(&[0x48, 0x0f, 0xab, 0x37]).unwrap();
+        regs.rsi = 64 * 5 + 6;
+        assert_eq!(set.execute(0, &mut regs), 1 << 6);
     }
 
     #[test]
