@@ -18,8 +18,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("domu-sdk-macros", &[]),
     ("domu-sdk", &["xen-lite-abi", "domu-sdk-macros"]),
     ("dom0", &["xen-lite-abi", "kernel-image", "domu-sdk"]),
-    ("test-guests", &["xen-lite-abi", "domu-sdk"]),
+    ("test-guests", &["xen-lite-abi", "domu-sdk", "fuzz-grammar"]),
     ("conformance", &["xen-lite-abi", "domu-sdk"]),
+    ("fuzz-grammar", &["xen-lite-abi"]),
+    ("fuzz", &["xen-lite-abi", "kernel-image", "xen-lite-core", "dom0", "fuzz-grammar"]),
     ("runner", &[]),
     ("xtask", &["kernel-image", "runner", "xen-lite-abi"]),
 ];
@@ -33,6 +35,9 @@ const FORBID_UNSAFE: &[&str] = &[
     "dom0/src/lib.rs",
     "tests/runner/src/lib.rs",
     "tests/runner/src/main.rs",
+    "fuzz/src/lib.rs",
+    "fuzz/src/main.rs",
+    "fuzz/grammar/src/lib.rs",
     "xtask/src/main.rs",
 ];
 
