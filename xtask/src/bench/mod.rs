@@ -99,13 +99,19 @@ fn both<T: Send>(
 }
 
 /// Runs a kernel as the first domain, to its end; what came out of the serial port.
-fn run(subject: &Subject, kernel: &Path, more: &str) -> Result<String> {
+///
+/// `more` are options for the hypervisor, `start` arguments for QEMU about how the PC starts.
+fn run(subject: &Subject, kernel: &Path, more: &str, start: &[String]) -> Result<String> {
     let modules = vec![Module { path: kernel.to_path_buf(), args: String::new() }];
     let options = format!("{} {more}", subject.options);
     let boot = Boot::Multiboot { hypervisor: subject.file.clone(), options, modules };
     let machine = Machine { cpu: CPU.into(), memory_mb: MEMORY_MB, cpus: 1, boot };
     let mut command = Command::new("timeout");
-    command.args(["--kill-after=5", LIMIT, PROGRAM]).args(machine.arguments()?).args(DETERMINISTIC);
+    command
+        .args(["--kill-after=5", LIMIT, PROGRAM])
+        .args(machine.arguments()?)
+        .args(DETERMINISTIC)
+        .args(start);
     command.args(["-chardev", "stdio,id=con,signal=off", "-serial", "chardev:con", "-monitor", "none"]);
     let output = command.stdin(Stdio::null()).output().with_context(|| format!("starting {PROGRAM}"))?;
     ensure!(

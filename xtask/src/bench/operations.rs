@@ -34,7 +34,7 @@ pub struct Figures {
 /// # Errors
 /// If it does not come to its end, or an operation did not do its work.
 pub fn measure(subject: &Subject, guest: &Path) -> Result<Figures> {
-    parse(&run(subject, guest, GUEST_MEMORY)?)
+    parse(&run(subject, guest, GUEST_MEMORY, &[])?)
 }
 
 fn parse(text: &str) -> Result<Figures> {

@@ -122,7 +122,6 @@ impl Report {
             let _ = writeln!(out, "  {name:<40}{:>12}{:>10}{:>8.3}", pair.ours, pair.theirs, pair.ratio());
         }
         let misses = self.misses();
-        let _ = writeln!(out, "  (upstream's boot waits up to a second for the clock of the PC to turn)");
         let _ = writeln!(out, "\nlimits: {}", if misses.is_empty() { "all kept" } else { "NOT kept" });
         for miss in misses {
             let _ = writeln!(out, "  {miss}");

@@ -4,7 +4,7 @@
 //! `-icount shift=0` a unit is an instruction. `BENCH failed 2 NAME`: the operation did not do what it should.
 
 use super::machine::{SAMPLES, now};
-use domu_sdk::println;
+use domu_sdk::{println, start};
 
 /// What is measured.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +33,9 @@ impl Row {
     /// Measures. `prepare` is not counted; `operation` returns 0 if it did its work.
     #[inline(always)]
     pub fn measure(self, mut prepare: impl FnMut(u64), mut operation: impl FnMut(u64) -> i64) {
+        if !self.is_wanted() {
+            return;
+        }
         let mut times = [0; SAMPLES];
         let mut wrong = 0;
         for (i, time) in times.iter_mut().enumerate() {
@@ -43,6 +46,11 @@ impl Row {
             wrong += u64::from(result != 0);
         }
         self.report(times, wrong);
+    }
+
+    /// Whether the command line asks for it: `only=WORD,WORD` names parts of names, for profiling.
+    pub fn is_wanted(self) -> bool {
+        start::parameter("only").is_none_or(|words| words.split(',').any(|word| self.name.contains(word)))
     }
 
     /// Prints the line of times that were measured elsewhere.
