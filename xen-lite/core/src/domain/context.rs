@@ -34,7 +34,7 @@ const FLAGS_SET: u64 = 0x202;
 const CR0_BASE: u64 = 0x8005_0033;
 const CR0_TS: u64 = 8;
 /// Bits of CR4 that a guest may find set as it set them: TSD, DE, FSGSBASE.
-const CR4_FREE: u64 = 1 << 2 | 1 << 3 | 1 << 16;
+const CR4_FREE: u64 = 1 << 2 | 1 << 3 | 1 << 16 | 1 << 18;
 /// Bits of MXCSR that exist.
 const MXCSR: u32 = 0xffff;
 /// Components of an FXSAVE area: x87 and SSE.

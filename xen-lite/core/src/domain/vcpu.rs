@@ -207,7 +207,7 @@ impl VcpuState {
             kernel_root: Mfn::INVALID,
             user_root: Mfn::INVALID,
             unfinished_table: None,
-            cr0: 0x8005_003b,
+            cr0: 0x8005_0033,
             cr2: 0,
             cr4: 0,
             iopl: 0,

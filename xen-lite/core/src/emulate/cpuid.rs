@@ -137,6 +137,14 @@ pub trait Context {
     fn address_bits(&self) -> u32;
 }
 
+/// SYSENTER in EDX of leaf 1: AMD's processors do not have it in 64-bit mode.
+const SYSENTER: u32 = 1 << 11;
+
+/// "AuthenticAMD" or "HygonGenuine", by the first word.
+fn is_amd(context: &impl Context) -> bool {
+    matches!(context.host(0, 0)[EBX], 0x6874_7541 | 0x6f67_7948)
+}
+
 /// What the guest gets for `leaf` and `subleaf`.
 pub fn pv_leaf(leaf: u32, subleaf: u32, context: &impl Context) -> Leaf {
     match leaf {
@@ -175,8 +183,11 @@ fn basic(leaf: u32, subleaf: u32, context: &impl Context) -> Leaf {
             const OSXSAVE: u32 = 1 << 27;
             const HYPERVISOR: u32 = 1 << 31;
             let [signature, b, ..] = context.host(1, 0);
-            let [_, _, mut c, d] = features(1, 0, context);
+            let [_, _, mut c, mut d] = features(1, 0, context);
             c |= HYPERVISOR;
+            if is_amd(context) {
+                d &= !SYSENTER;
+            }
             if context.osxsave() && context.supported_xcr0() != 0 {
                 c |= OSXSAVE;
             }
@@ -253,9 +264,9 @@ fn extended(leaf: u32, context: &impl Context) -> Leaf {
         0x8000_0001 => {
             let [signature, ..] = context.host(leaf, 0);
             let [_, _, c, mut d] = features(leaf, 0, context);
-            // AMD repeats leaf 1 here. "AuthenticAMD" and "HygonGenuine" by their first word.
-            if matches!(context.host(0, 0)[EBX], 0x6874_7541 | 0x6f67_7948) {
-                d |= features(1, 0, context)[EDX] & COMMON_WITH_LEAF_1;
+            // AMD repeats leaf 1 here.
+            if is_amd(context) {
+                d |= features(1, 0, context)[EDX] & COMMON_WITH_LEAF_1 & !SYSENTER;
             }
             [signature, 0, c, d]
         }
@@ -263,8 +274,10 @@ fn extended(leaf: u32, context: &impl Context) -> Leaf {
         0x8000_0002..=0x8000_0006 | 0x8000_0019 => context.host(leaf, 0),
         0x8000_0007 if context.shows_invariant_tsc() => [0, 0, 0, context.host(leaf, 0)[EDX] & INVARIANT_TSC],
         0x8000_0008 => {
+            // Five levels of page tables are not offered: linear addresses have 48 bits.
+            const LINEAR_BITS: u32 = 48 << 8;
             let [sizes, ..] = context.host(leaf, 0);
-            [sizes & 0xffff, features(leaf, 0, context)[EBX], 0, 0]
+            [sizes & 0xff | LINEAR_BITS, features(leaf, 0, context)[EBX], 0, 0]
         }
         0x8000_0021 => features(leaf, 0, context),
         _ => [0; 4],

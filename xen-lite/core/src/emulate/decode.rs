@@ -83,8 +83,10 @@ pub enum DecodeError {
     NeedMore,
     /// Longer than 15 bytes.
     TooLong,
-    /// Not an instruction of this decoder, or with a LOCK prefix.
+    /// Not an instruction of this decoder.
     Unknown,
+    /// One of this decoder, with a LOCK prefix: invalid.
+    Locked,
 }
 
 struct Bytes<'a> {
@@ -110,6 +112,7 @@ struct Prefixes {
     rep: bool,
     seg: Option<Seg>,
     rex: u8,
+    lock: bool,
 }
 
 /// Decodes the instruction at the start of `bytes`.
@@ -138,6 +141,9 @@ pub fn decode(bytes: &[u8], bits: Bits) -> Result<Decoded, DecodeError> {
         0x0f => (two_bytes(&mut bytes, prefixes.rex, bits)?, 0),
         _ => return Err(DecodeError::Unknown),
     };
+    if prefixes.lock {
+        return Err(DecodeError::Locked);
+    }
     let address_size = match (bits, prefixes.address) {
         (Bits::B64, false) => 8,
         (Bits::B64, true) | (Bits::B32, false) | (Bits::B16, true) => 4,
@@ -160,7 +166,7 @@ fn prefixes(bytes: &mut Bytes<'_>, bits: Bits) -> Result<(Prefixes, u8), DecodeE
             0x3e => found.seg = Some(Seg::Ds),
             0x64 => found.seg = Some(Seg::Fs),
             0x65 => found.seg = Some(Seg::Gs),
-            0xf0 => return Err(DecodeError::Unknown),
+            0xf0 => found.lock = true,
             // A REX prefix counts only if nothing stands between it and the opcode.
             0x40..=0x4f if bits == Bits::B64 => {
                 found.rex = byte;
@@ -180,7 +186,7 @@ fn two_bytes(bytes: &mut Bytes<'_>, rex: u8, bits: Bits) -> Result<Op, DecodeErr
             _ => return Err(DecodeError::Unknown),
         },
         0x06 => Op::Clts,
-        0x08 | 0x09 => Op::Wbinvd,
+        0x09 => Op::Wbinvd,
         opcode @ 0x20..=0x23 => move_special(bytes.next()?, opcode, rex, bits)?,
         0x30 => Op::Wrmsr,
         0x31 => Op::Rdtsc,

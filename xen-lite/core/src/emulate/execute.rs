@@ -11,6 +11,7 @@ const FLAG_RF: u64 = 1 << 16;
 const CR0_TS: u64 = 1 << 3;
 const CR4_TSD: u64 = 1 << 2;
 const CR4_DE: u64 = 1 << 3;
+const CR4_OSXSAVE: u64 = 1 << 18;
 
 /// What an operation ends in when it does not simply complete.
 pub(super) enum Stop {
@@ -68,6 +69,7 @@ fn operate<C: GuestCpu>(cpu: &mut C, insn: &Decoded, bits: Bits) -> Result {
             cpuid(cpu);
             Ok(())
         }
+        Op::Xsetbv if cpu.cr(4) & CR4_OSXSAVE == 0 => Err(Exception::UD.into()),
         _ => {
             require(cpu.in_kernel())?;
             kernel_only(cpu, insn.op, bits)

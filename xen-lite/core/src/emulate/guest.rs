@@ -180,8 +180,8 @@ impl<P: Platform> Context for View<'_, '_, '_, P> {
         }
     }
     fn address_bits(&self) -> u32 {
-        const SIZES: u32 = 0x8000_0008;
-        if self.host(0x8000_0000, 0)[0] >= SIZES { self.host(SIZES, 0)[0] & 0xff } else { 36 }
+        // As many as the last frame of RAM needs.
+        u64::BITS - self.hv.frames.len().saturating_sub(1).leading_zeros() + crate::addr::PAGE_SHIFT
     }
 }
 
@@ -299,10 +299,7 @@ impl<P: Platform> GuestCpu for View<'_, '_, '_, P> {
             0 => state.cr0,
             2 => state.cr2,
             3 => state.kernel_root.address().map_or(0, |address| address.raw()),
-            _ => {
-                let xsave = if GuestCpu::supported_xcr0(self) != 0 { CR4_OSXSAVE } else { 0 };
-                CR4_FIXED | xsave | state.cr4 & CR4_OWN
-            }
+            _ => CR4_FIXED | state.cr4 & (CR4_OWN | CR4_OSXSAVE),
         }
     }
     fn set_ts(&mut self, on: bool) {
@@ -329,7 +326,8 @@ impl<P: Platform> GuestCpu for View<'_, '_, '_, P> {
         }
     }
     fn set_cr4(&mut self, value: u64) {
-        self.caller.state.cr4 = value & CR4_OWN;
+        let xsave = if GuestCpu::supported_xcr0(self) != 0 { CR4_OSXSAVE } else { 0 };
+        self.caller.state.cr4 = value & (CR4_OWN | xsave);
     }
     fn dr(&self, number: u8) -> u64 {
         self.caller.state.debug[usize::from(number & 7)]

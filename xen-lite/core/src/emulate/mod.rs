@@ -215,6 +215,7 @@ pub fn privileged<C: GuestCpu>(cpu: &mut C) -> Outcome {
     };
     match decoded {
         Ok(decoded) => execute::execute(cpu, &decoded, code.bits),
+        Err(DecodeError::Locked) => Outcome::Fault(Exception::UD),
         Err(_) => Outcome::NotHandled,
     }
 }

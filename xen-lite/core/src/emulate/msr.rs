@@ -2,10 +2,12 @@
 //!
 //! A register that is not listed raises #GP, read or written, whatever the machine has. Of the listed ones few are
 //! the guest's own (FS and GS bases, TSC_AUX); the others answer a constant that tells kernels "nothing to do here".
-//! A write of the value that a read gives is always accepted and does nothing, as kernels like to set bits that are set.
+//! What may be written, and ignored, is what kernels write without looking back.
 
 use super::{Base, GuestCpu};
 
+const P5_MC_ADDR: u32 = 0;
+const P5_MC_TYPE: u32 = 1;
 const TSC: u32 = 0x10;
 const APIC_BASE: u32 = 0x1b;
 const FEATURE_CONTROL: u32 = 0x3a;
@@ -16,13 +18,17 @@ const MCG_CAP: u32 = 0x179;
 const MCG_STATUS: u32 = 0x17a;
 const MISC_ENABLE: u32 = 0x1a0;
 const PAT: u32 = 0x277;
+const PERF_CAPABILITIES: u32 = 0x345;
 const XEN_HYPERCALL: u32 = abi::cpuid::XEN_HYPERCALL_MSR;
 const EFER: u32 = 0xc000_0080;
 const FS_BASE: u32 = 0xc000_0100;
 const GS_BASE: u32 = 0xc000_0101;
 const KERNEL_GS_BASE: u32 = 0xc000_0102;
 const TSC_AUX: u32 = 0xc000_0103;
+const AMD_SYSCFG: u32 = 0xc001_0010;
 const AMD_HWCR: u32 = 0xc001_0015;
+const AMD_TOP_MEM: u32 = 0xc001_001a;
+const AMD_TSEG_BASE: u32 = 0xc001_0112;
 const AMD_DE_CFG: u32 = 0xc001_1029;
 
 /// The page-attribute table that the hypervisor uses and PV guests share: WB, WT, UC-, UC, WC, WP, UC, UC.
@@ -36,10 +42,25 @@ const APIC_BASE_BOOT_CPU: u64 = 1 << 8;
 const MISC_ENABLE_VALUE: u64 = 1 | 1 << 11 | 1 << 12 | 1 << 23;
 /// Locked, with nothing enabled.
 const FEATURE_CONTROL_VALUE: u64 = 1;
-/// The TSC runs at the nominal frequency.
-const HWCR_VALUE: u64 = 1 << 24;
+/// Two machine-check banks, and nothing else.
+const MCG_CAP_VALUE: u64 = 2;
 /// LFENCE serialises.
 const DE_CFG_VALUE: u64 = 1 << 1;
+
+/// What an AMD processor has; zero here, and read-only.
+const AMD_ZERO: [u32; 3] = [AMD_SYSCFG, AMD_TOP_MEM, AMD_TSEG_BASE];
+
+/// What an AMD processor has; zero here, and writes are ignored: performance counters, bridge configuration, P-states.
+fn amd_ignored(number: u32) -> bool {
+    matches!(number, 0xc001_0000..=0xc001_0007 | AMD_HWCR | 0xc001_001f | 0xc001_0061..=0xc001_006b)
+}
+
+fn is_amd<C: GuestCpu>(cpu: &mut C) -> bool {
+    matches!(cpu.cpuid(0, 0)[1], 0x6874_7541 | 0x6f67_7948)
+}
+
+/// Registers of the machine-check banks that are shown: control, status, address, miscellaneous of each.
+const MC_BANKS: core::ops::Range<u32> = 0x400..0x400 + 4 * MCG_CAP_VALUE as u32;
 
 /// The value of an MSR; `None`: #GP(0).
 pub fn read<C: GuestCpu>(cpu: &mut C, number: u32) -> Option<u64> {
@@ -52,11 +73,20 @@ pub fn read<C: GuestCpu>(cpu: &mut C, number: u32) -> Option<u64> {
         EFER => EFER_VALUE,
         APIC_BASE => APIC_BASE_VALUE | if cpu.vcpu_id() == 0 { APIC_BASE_BOOT_CPU } else { 0 },
         MISC_ENABLE => MISC_ENABLE_VALUE,
-        FEATURE_CONTROL => FEATURE_CONTROL_VALUE,
+        FEATURE_CONTROL if !is_amd(cpu) => FEATURE_CONTROL_VALUE,
         PAT => SHARED_PAT,
-        AMD_HWCR => HWCR_VALUE,
         AMD_DE_CFG => DE_CFG_VALUE,
-        UCODE_REV | PLATFORM_INFO | MISC_FEATURES_ENABLES | MCG_CAP | MCG_STATUS | XEN_HYPERCALL => 0,
+        MCG_CAP => MCG_CAP_VALUE,
+        UCODE_REV | PLATFORM_INFO | MISC_FEATURES_ENABLES | MCG_STATUS | XEN_HYPERCALL => 0,
+        P5_MC_ADDR | P5_MC_TYPE | PERF_CAPABILITIES => 0,
+        bank if MC_BANKS.contains(&bank) => {
+            if bank % 4 == 0 {
+                u64::MAX
+            } else {
+                0
+            }
+        }
+        _ if (AMD_ZERO.contains(&number) || amd_ignored(number)) && is_amd(cpu) => 0,
         _ => return None,
     })
 }
@@ -77,9 +107,13 @@ pub fn write<C: GuestCpu>(cpu: &mut C, number: u32, value: u64) -> bool {
         // The low 12 bits select the page of several; there is one.
         XEN_HYPERCALL => return value & 0xfff == 0 && cpu.fill_hypercall_page(value >> 12),
         // Kernels set bits in these and do not look again.
-        MISC_ENABLE | AMD_DE_CFG | UCODE_REV => return true,
-        TSC => return false,
-        _ => return read(cpu, number) == Some(value),
+        MISC_ENABLE | AMD_DE_CFG | MCG_CAP | MCG_STATUS => return true,
+        // An update of the microcode, and the way to ask for its number; AMD's number is read-only.
+        UCODE_REV => return !is_amd(cpu),
+        bank if MC_BANKS.contains(&bank) => return bank % 4 == 0 || value == 0,
+        EFER => return value == EFER_VALUE,
+        MISC_FEATURES_ENABLES => return value == 0,
+        _ => return amd_ignored(number) && is_amd(cpu),
     };
     let canonical = (value as i64) << 16 >> 16 == value as i64;
     if canonical {

@@ -261,13 +261,16 @@ fn user_mode_gets_its_fault() {
         &[0x0f, 0x30],
         &[0x0f, 0x32],
         &[0x0f, 0x09],
-        &[0x0f, 0x01, 0xd1],
         &[0xfa],
         &[0xe4, 0x60],
         &[0xf3, 0x6c],
     ] {
         user(code).faults(Exception::GP);
     }
+    user(&[0x0f, 0x01, 0xd1]).faults(Exception::UD);
+    let mut cpu = user(&[0x0f, 0x01, 0xd1]);
+    cpu.cr4 = 1 << 18;
+    cpu.faults(Exception::GP);
     user(&[0x0f, 0x31]).done(2);
     let mut cpu = user(&[0x0f, 0x01, 0xf9]);
     cpu.done(3);
@@ -282,16 +285,10 @@ fn user_mode_gets_its_fault() {
 
 #[test]
 fn instructions_that_are_the_guests_mistake() {
-    for code in [
-        &[0xf4][..],
-        &[0x0f, 0x01, 0x10],
-        &[0x0f, 0x01, 0x38],
-        &[0xcd, 3],
-        &[0xf0, 0x0f, 0x20, 0xc0],
-        &[0x90],
-    ] {
+    for code in [&[0xf4][..], &[0x0f, 0x01, 0x10], &[0x0f, 0x01, 0x38], &[0xcd, 3], &[0xf0, 0x90], &[0x90]] {
         assert_eq!(privileged(&mut kernel(code)), Outcome::NotHandled, "{code:x?}");
     }
+    kernel(&[0xf0, 0x0f, 0x20, 0xc0]).faults(Exception::UD);
 }
 
 #[test]
@@ -414,6 +411,8 @@ fn model_specific_registers() {
     assert_eq!(
         readable,
         [
+            0x0,
+            0x1,
             0x10,
             0x1b,
             0x3a,
@@ -424,13 +423,21 @@ fn model_specific_registers() {
             0x17a,
             0x1a0,
             0x277,
+            0x345,
+            0x400,
+            0x401,
+            0x402,
+            0x403,
+            0x404,
+            0x405,
+            0x406,
+            0x407,
             0x4000_0000,
             0xc000_0080,
             0xc000_0100,
             0xc000_0101,
             0xc000_0102,
             0xc000_0103,
-            0xc001_0015,
             0xc001_1029
         ]
     );
@@ -455,6 +462,7 @@ fn model_specific_registers() {
 #[test]
 fn flags_and_modes() {
     let mut cpu = kernel(&[0x0f, 0x01, 0xd1]);
+    cpu.cr4 = 1 << 18;
     (cpu.gpr[0], cpu.gpr[1], cpu.gpr[2]) = (7, 0, 0);
     cpu.rflags |= 1 << 8 | 1 << 16;
     assert_eq!(privileged(&mut cpu), Outcome::Done { single_step: true });

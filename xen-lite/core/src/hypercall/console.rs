@@ -1,7 +1,7 @@
 //! `console_io`: the machine's console, for the first domain alone.
 
 use super::coverage::{Sub, full};
-use super::guest::{read_bytes, write_bytes};
+use super::guest::{range_ok, read_bytes, write_bytes};
 use super::{Args, Caller};
 use crate::Hypervisor;
 use crate::addr::DomId;
@@ -25,10 +25,12 @@ pub fn console_io<P: Platform>(
     if caller.domain.id != DomId::DOM0 {
         return Err(Errno::EPERM.into());
     }
-    let count = usize::try_from(args[1] as u32 as i32).map_err(|_| Errno::EINVAL)?;
+    let count = args[1] as u32;
     match args[0] as u32 {
-        CONSOLEIO_WRITE => write(hv, args, count),
-        CONSOLEIO_READ => read(hv, args[2], count),
+        CONSOLEIO_WRITE if !range_ok(args[2], count.into()) => Err(Errno::EFAULT.into()),
+        CONSOLEIO_WRITE => write(hv, args, count as usize),
+        CONSOLEIO_READ if count > i32::MAX as u32 => Err(Errno::E2BIG.into()),
+        CONSOLEIO_READ => read(hv, args[2], count as usize),
         _ => Err(Errno::ENOSYS.into()),
     }
 }
@@ -53,6 +55,8 @@ fn write<P: Platform>(hv: &Hypervisor<P>, args: &mut Args, mut left: usize) -> R
 fn read<P: Platform>(hv: &Hypervisor<P>, buffer: u64, room: usize) -> Result<Done, Fail> {
     let mut piece = [0; PIECE];
     let length = hv.platform.console_read(&mut piece[..room.min(PIECE)]);
-    write_bytes(hv, buffer, &piece[..length])?;
+    if length > 0 {
+        write_bytes(hv, buffer, &piece[..length])?;
+    }
     Ok(Done::value(length as i64))
 }

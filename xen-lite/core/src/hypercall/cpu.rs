@@ -128,18 +128,20 @@ pub fn stack_switch<P: Platform>(
     Ok(Done::OK)
 }
 
-/// `set_callbacks`, the older form of `callback_op`: event, failsafe and system-call addresses.
+/// `set_callbacks`, the older form of `callback_op`: event, failsafe and system-call addresses. It never fails; an address that is
+/// not canonical leaves the callback as it was.
 pub fn set_callbacks<P: Platform>(
     _: &Hypervisor<P>,
     caller: &mut Caller<'_>,
     args: &mut Args,
 ) -> Result<Done, Fail> {
-    let new = |address| canonical(address).map(|address| Callback { address, mask_events: false });
-    let (event, failsafe, syscall) = (new(args[0])?, new(args[1])?, new(args[2])?);
     let callbacks = &mut caller.state.callbacks;
-    callbacks.event = event;
-    callbacks.failsafe = failsafe;
-    callbacks.syscall = syscall;
+    let slots = [&mut callbacks.event, &mut callbacks.failsafe, &mut callbacks.syscall];
+    for (slot, address) in slots.into_iter().zip(*args) {
+        if canonical(address).is_ok() {
+            *slot = Callback { address, mask_events: false };
+        }
+    }
     Ok(Done::OK)
 }
 
@@ -183,9 +185,11 @@ fn register_callback(caller: &mut Caller<'_>, new: &CallbackRegister) -> Result<
 
 fn unregister_callback(caller: &mut Caller<'_>, which: u16) -> Result<(), Errno> {
     match which {
-        CALLBACKTYPE_EVENT | CALLBACKTYPE_FAILSAFE | CALLBACKTYPE_SYSCALL | CALLBACKTYPE_SYSENTER => {
-            Err(Errno::EINVAL)
-        }
+        CALLBACKTYPE_EVENT
+        | CALLBACKTYPE_FAILSAFE
+        | CALLBACKTYPE_SYSCALL
+        | CALLBACKTYPE_SYSCALL32
+        | CALLBACKTYPE_SYSENTER => Err(Errno::EINVAL),
         CALLBACKTYPE_NMI => {
             caller.state.callbacks.nmi = Callback::default();
             Ok(())
@@ -222,18 +226,18 @@ pub fn set_debugreg<P: Platform>(
 /// Writes a debug register with the checks that keep breakpoints out of the hypervisor.
 ///
 /// # Errors
-/// `EPERM` for an address in the hypervisor's hole and for general detect, `EINVAL` for reserved bits and registers, `ENODEV`
-/// for DR4 and DR5 with CR4.DE.
+/// `EPERM` for an address in the hypervisor's hole and for general detect, `EINVAL` for reserved bits, `ENODEV`
+/// for DR4 and DR5 with CR4.DE and for registers that do not exist.
 pub fn write_debug(state: &mut crate::domain::VcpuState, register: u32, value: u64) -> Result<(), Errno> {
     match register {
-        0..=3 if !range_ok(value, 8) => return Err(Errno::EPERM),
+        0..=3 if !range_ok(value, 1) => return Err(Errno::EPERM),
         0..=3 => state.debug[register as usize] = value,
         4 | 5 if state.cr4 & CR4_DE != 0 => return Err(Errno::ENODEV),
         4 | 6 if value >> 32 != 0 => return Err(Errno::EINVAL),
         // Bits 11:4 and 31:17 read as one, bit 12 as zero (SDM vol. 3, 18.2.3).
         4 | 6 => state.debug[6] = (value | 0xffff_0ff0) & !0x1000,
         5 | 7 => state.debug[7] = checked_dr7(value)?,
-        _ => return Err(Errno::EINVAL),
+        _ => return Err(Errno::ENODEV),
     }
     Ok(())
 }
@@ -265,7 +269,7 @@ pub fn get_debugreg<P: Platform>(
         4 | 5 if state.cr4 & CR4_DE != 0 => return Err(Errno::ENODEV.into()),
         4 => state.debug[6],
         5 => state.debug[7],
-        _ => return Err(Errno::EINVAL.into()),
+        _ => return Err(Errno::ENODEV.into()),
     };
     Ok(Done::value(value as i64))
 }

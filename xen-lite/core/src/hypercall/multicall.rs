@@ -7,7 +7,7 @@
 use abi::xen::MulticallEntry;
 use core::mem::offset_of;
 
-use super::guest::{GuestHandle, write_one};
+use super::guest::{GuestHandle, range_ok, write_one};
 use super::{Args, Caller, dispatch};
 use crate::Hypervisor;
 use crate::effects::{Done, Effects, Todo};
@@ -24,6 +24,11 @@ pub fn multicall<P: Platform>(
         return Err(Fail::Errno(Errno::EINVAL));
     }
     let count = u64::from(args[1] as u32);
+    // Unlike elsewhere, the whole list must lie where guests may have memory.
+    let bytes = count * size_of::<MulticallEntry>() as u64;
+    if !range_ok(args[0], bytes.max(1)) {
+        return Err(Fail::Errno(Errno::EFAULT));
+    }
     let entries = GuestHandle::<MulticallEntry>::new(args[0], count)?;
     caller.in_multicall = true;
     let result = run(hv, caller, entries, args);

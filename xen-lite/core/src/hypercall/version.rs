@@ -33,7 +33,11 @@ pub const EXTRA: &str = concat!(".0-lite-", env!("CARGO_PKG_VERSION"));
 
 /// Argument 0 is the sub-operation, argument 1 the buffer. Guests ask for the version alone where they want an event to be
 /// noticed, so that is the short way.
-pub fn xen_version<P: Platform>(hv: &Hypervisor<P>, caller: &mut Caller<'_>, args: &mut Args) -> Result<Done, Fail> {
+pub fn xen_version<P: Platform>(
+    hv: &Hypervisor<P>,
+    caller: &mut Caller<'_>,
+    args: &mut Args,
+) -> Result<Done, Fail> {
     if args[0] as u32 == XENVER_VERSION {
         return Ok(Done::value(VERSION));
     }
@@ -41,7 +45,11 @@ pub fn xen_version<P: Platform>(hv: &Hypervisor<P>, caller: &mut Caller<'_>, arg
 }
 
 #[inline(never)]
-fn write_answer<P: Platform>(hv: &Hypervisor<P>, caller: &mut Caller<'_>, args: &mut Args) -> Result<Done, Fail> {
+fn write_answer<P: Platform>(
+    hv: &Hypervisor<P>,
+    caller: &mut Caller<'_>,
+    args: &mut Args,
+) -> Result<Done, Fail> {
     let buffer = args[1];
     match args[0] as u32 {
         XENVER_GET_FEATURES => features(hv, caller, buffer)?,
@@ -50,6 +58,7 @@ fn write_answer<P: Platform>(hv: &Hypervisor<P>, caller: &mut Caller<'_>, args: 
         XENVER_CAPABILITIES => text::<1024, P>(hv, buffer, "xen-3.0-x86_64 ")?,
         XENVER_CHANGESET => text::<64, P>(hv, buffer, "xen-lite")?,
         XENVER_PLATFORM_PARAMETERS => write_one(hv, buffer, &super::guest::HOLE_START)?,
+        XENVER_PAGESIZE if buffer != 0 => return Err(Errno::EINVAL.into()),
         XENVER_PAGESIZE => return Ok(Done::value(crate::addr::PAGE_SIZE as i64)),
         XENVER_GUEST_HANDLE => {
             let handle = *caller.domain.handle.lock();
@@ -91,7 +100,7 @@ pub const PV_FEATURES: u32 = 1 << XENFEAT_MMU_PT_UPDATE_PRESERVE_AD
     | 1 << XENFEAT_HIGHMEM_ASSIST
     | 1 << XENFEAT_GNTTAB_MAP_AVAIL_BITS
     | 1 << XENFEAT_MEMORY_OP_VNODE_SUPPORTED
-    | 1 << XENFEAT_NOT_DIRECT_MAPPED;
+    | 1 << XENFEAT_DIRECT_MAPPED;
 
 fn features<P: Platform>(hv: &Hypervisor<P>, caller: &Caller<'_>, buffer: u64) -> Result<(), Errno> {
     let mut info: FeatureInfo = read_one(hv, buffer)?;
