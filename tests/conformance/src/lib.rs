@@ -11,6 +11,7 @@
 //! | memory | [`domu_sdk::memory::Pages`], and the bad addresses of [`bad`] |
 //! | an instruction that may trap | [`trapped!`], which goes on behind it and tells the exact frame |
 //! | the page shared with the hypervisor | [`shared::info`] |
+//! | page tables aside from the running ones | [`space`] |
 //!
 //! What ends the domain is a boot of its own: the kernel takes `case=NAME` from its command line ([`case`]), prints what it is
 //! about to do, and the runner adds a row `end` that tells how the domain ended.
@@ -21,6 +22,7 @@ extern crate alloc;
 pub mod bad;
 pub mod pages;
 pub mod shared;
+pub mod space;
 pub mod trap;
 
 use core::fmt;

@@ -8,7 +8,9 @@ use crate::{Hex, at, call, shared};
 use core::arch::global_asm;
 use core::fmt;
 use domu_sdk::abi::trap::has_error_code;
-use domu_sdk::abi::xen::{FLAT_KERNEL_CS64, TrapInfo, hypercall};
+use domu_sdk::abi::xen::{
+    DOMID_SELF, FLAT_KERNEL_CS64, MMUEXT_NEW_USER_BASEPTR, MmuextOp, TrapInfo, hypercall,
+};
 use domu_sdk::arch;
 
 /// Words of the stack that a stub records.
@@ -33,12 +35,22 @@ pub struct Record {
     pub words: [u64; WORDS],
     /// Where the SDK takes the trap.
     pub sdk: [u64; 32],
+    /// RFLAGS at the stub; the arithmetic flags are the stub's own.
+    pub flags: u64,
 }
 
 #[doc(hidden)]
 #[unsafe(no_mangle)]
-pub static mut CONFORMANCE_RECORD: Record =
-    Record { go_on: 0, stack: 0, first: 0, vector: 0, registers: [0; 16], words: [0; WORDS], sdk: [0; 32] };
+pub static mut CONFORMANCE_RECORD: Record = Record {
+    go_on: 0,
+    stack: 0,
+    first: 0,
+    vector: 0,
+    registers: [0; 16],
+    words: [0; WORDS],
+    sdk: [0; 32],
+    flags: 0,
+};
 
 /// Distance between two stubs.
 const STUB_SIZE: usize = 32;
@@ -60,8 +72,19 @@ global_asm!(
     ".balign {size}",
     "jmp qword ptr [rip + CONFORMANCE_RECORD + 288 + 8 * (vector - 1)]",
     ".endr",
+    // The system-call callbacks, as vectors 256 and 257.
+    ".balign {size}",
+    ".globl conformance_syscall",
+    "conformance_syscall:",
+    "mov qword ptr [rip + CONFORMANCE_RECORD + 24], 256",
+    "jmp conformance_record",
+    ".balign {size}",
+    "mov qword ptr [rip + CONFORMANCE_RECORD + 24], 257",
+    "jmp conformance_record",
     ".globl conformance_record",
     "conformance_record:",
+    "pushfq",
+    "pop qword ptr [rip + CONFORMANCE_RECORD + 544]",
     "mov [rip + CONFORMANCE_RECORD + 32], rax",
     "mov [rip + CONFORMANCE_RECORD + 40], rbx",
     "mov [rip + CONFORMANCE_RECORD + 48], rcx",
@@ -96,7 +119,7 @@ global_asm!(
 
 unsafe extern "C" {
     static conformance_stubs: u8;
-    static conformance_record: u8;
+    static conformance_syscall: u8;
 }
 
 /// The stub for a vector.
@@ -105,9 +128,9 @@ pub fn stub(vector: usize) -> u64 {
     (&raw const conformance_stubs).addr() as u64 + (vector * 2 * STUB_SIZE) as u64
 }
 
-/// Code that records like a stub does, but sets no vector: an address for callbacks.
-pub fn recorder() -> u64 {
-    (&raw const conformance_record).addr() as u64
+/// Stubs for callbacks, which show as vectors 256 and 257.
+pub fn callback_stub(which: usize) -> u64 {
+    (&raw const conformance_syscall).addr() as u64 + (which * STUB_SIZE) as u64
 }
 
 /// A table with a stub for each vector, and the empty entry that ends it. Breakpoint and overflow are open to anybody.
@@ -149,6 +172,8 @@ pub struct Trap {
     pub words: [u64; WORDS],
     /// The event mask at the handler's entry.
     pub mask: u8,
+    /// RFLAGS at the handler's entry, without the arithmetic flags.
+    pub flags: u64,
 }
 
 impl Trap {
@@ -158,13 +183,17 @@ impl Trap {
         &self.words[first..first + 5]
     }
 
+    fn has_code(&self) -> bool {
+        has_code(self.vector)
+    }
+
     /// The error code, where the vector has one.
     pub fn error_code(&self) -> Option<u64> {
-        has_error_code(self.vector as u8).then(|| self.words[2])
+        self.has_code().then(|| self.words[2])
     }
 }
 
-/// `vector 14 error 0x6 at +2 cs 0xe030 rflags 0x10246 rsp +0 ss 0xe02b mask 0`
+/// `vector 14 error 0x6 at +2 cs 0xe030 rflags 0x10246 rsp +0 ss 0xe02b mask 0 flags 0x202`
 impl fmt::Display for Trap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "vector {}", self.vector)?;
@@ -174,7 +203,7 @@ impl fmt::Display for Trap {
         let &[_, cs, rflags, rsp, ss] = self.frame() else { return Ok(()) };
         write!(f, " at +{} cs {} rflags {:#x}", Hex(self.offset), Hex(cs), rflags)?;
         write!(f, " rsp {:+} ss {}", rsp.wrapping_sub(self.before) as i64, Hex(ss))?;
-        write!(f, " mask {}", self.mask)
+        write!(f, " mask {} flags {:#x}", self.mask, self.flags)
     }
 }
 
@@ -204,6 +233,10 @@ impl fmt::Display for Outcome {
     }
 }
 
+fn has_code(vector: u64) -> bool {
+    u8::try_from(vector).is_ok_and(has_error_code)
+}
+
 /// Reads the record after the instructions; the event mask becomes what it was before. What [`trapped!`] calls.
 #[doc(hidden)]
 pub fn outcome(mask_before: u8) -> Outcome {
@@ -218,7 +251,7 @@ pub fn outcome(mask_before: u8) -> Outcome {
     if record.vector == u64::MAX {
         return Outcome(None);
     }
-    let rip_word = 2 + usize::from(has_error_code(record.vector as u8));
+    let rip_word = 2 + usize::from(has_code(record.vector));
     Outcome(Some(Trap {
         vector: record.vector,
         offset: record.words[rip_word].wrapping_sub(record.first),
@@ -227,6 +260,7 @@ pub fn outcome(mask_before: u8) -> Outcome {
         registers: record.registers,
         words: record.words,
         mask,
+        flags: record.flags & !0x8d5,
     }))
 }
 
@@ -255,5 +289,83 @@ macro_rules! trapped {
             );
         }
         $crate::trap::outcome(mask)
+    }};
+}
+
+/// The user stack of [`in_user!`], and the kernel's stack for its traps: a page each, and one between them.
+#[doc(hidden)]
+#[repr(C, align(4096))]
+pub struct Stacks(pub [u64; 1536]);
+
+#[doc(hidden)]
+#[unsafe(no_mangle)]
+pub static mut CONFORMANCE_STACKS: Stacks = Stacks([0; 1536]);
+
+/// Tops of the user's and the kernel's stack of [`in_user!`], with room above each.
+pub fn stacks() -> (u64, u64) {
+    let base = (&raw const CONFORMANCE_STACKS).addr() as u64;
+    (base + 4096 - 512, base + 3 * 4096 - 512)
+}
+
+/// Prepares user mode: its page tables are the kernel's. Panics if the hypervisor refuses.
+pub fn prepare_user() {
+    let root = domu_sdk::start::info().pt_base;
+    let pfn = (root - domu_sdk::memory::layout::IMAGE_BASE) / 4096;
+    let mfn = domu_sdk::memory::machine_frame(domu_sdk::types::Pfn(pfn)).expect("the root has a frame");
+    let mut request = MmuextOp { cmd: MMUEXT_NEW_USER_BASEPTR, ..MmuextOp::default() };
+    request.set_mfn(mfn.0);
+    let answer = call(hypercall::MMUEXT_OP, [at(&request), 1, 0, DOMID_SELF.into(), 0]);
+    assert!(answer.0 == 0, "giving user mode a page table: {answer}");
+    let answer = call(hypercall::STACK_SWITCH, [0xe02b, stacks().1, 0, 0, 0]);
+    assert!(answer.0 == 0, "setting the kernel's stack: {answer}");
+}
+
+/// As [`outcome`] for [`in_user!`]: `rsp` in the frame is shown as a distance from the user's stack.
+#[doc(hidden)]
+pub fn user_outcome(mask_before: u8) -> Outcome {
+    let mut outcome = outcome(mask_before);
+    if let Some(trap) = &mut outcome.0 {
+        trap.before = stacks().0;
+    }
+    outcome
+}
+
+/// Runs instructions in the guest's user mode, entered by the `iret` hypercall, and tells which trap ended them. Behind them is
+/// a `ud2`. To be used after [`prepare_user`]; memory operands are fine, the stack is the user's own.
+#[macro_export]
+macro_rules! in_user {
+    ($($text:literal),+ $(; $($operands:tt)*)?) => {{
+        let mask = $crate::shared::mask();
+        // SAFETY: none in general; a trap is caught, and what the instructions do otherwise is the caller's to know.
+        unsafe {
+            core::arch::asm!(
+                "mov qword ptr [rip + CONFORMANCE_RECORD + 24], -1",
+                "lea {conformance_scratch}, [rip + 2f]",
+                "mov [rip + CONFORMANCE_RECORD], {conformance_scratch}",
+                "lea {conformance_scratch}, [rip + 3f]",
+                "mov [rip + CONFORMANCE_RECORD + 16], {conformance_scratch}",
+                "mov [rip + CONFORMANCE_RECORD + 8], rsp",
+                "push 0xe02b",
+                "lea {conformance_scratch}, [rip + CONFORMANCE_STACKS + 4096 - 512]",
+                "push {conformance_scratch}",
+                "push 0x246",
+                "push 0xe033",
+                "lea {conformance_scratch}, [rip + 3f]",
+                "push {conformance_scratch}",
+                "push 0",
+                "push rcx",
+                "push r11",
+                "push rax",
+                "mov eax, 23",
+                "syscall",
+                "3:",
+                $($text,)+
+                "ud2",
+                "2:",
+                conformance_scratch = out(reg) _,
+                $($($operands)*)?
+            );
+        }
+        $crate::trap::user_outcome(mask)
     }};
 }

@@ -27,7 +27,8 @@ fn main() {
 
 /// What a hypercall leaves in the registers.
 fn registers() {
-    let (mut rdi, mut rsi, mut rdx, mut r10, mut r8, mut r9) = (0_u64, 0x11_u64, 0x22_u64, 0x33_u64, 0x44_u64, 0x55_u64);
+    let (mut rdi, mut rsi, mut rdx, mut r10, mut r8, mut r9) =
+        (0_u64, 0x11_u64, 0x22_u64, 0x33_u64, 0x44_u64, 0x55_u64);
     let (rcx, r11): (u64, u64);
     let here: u64;
     // SAFETY: asks for the version only.
@@ -38,7 +39,9 @@ fn registers() {
             out("rcx") rcx, out("r11") r11,
         );
     }
-    for (name, value) in [("rdi", rdi), ("rsi", rsi), ("rdx", rdx), ("r10", r10), ("r8", r8), ("r9", r9), ("r11", r11)] {
+    for (name, value) in
+        [("rdi", rdi), ("rsi", rsi), ("rdx", rdx), ("r10", r10), ("r8", r8), ("r9", r9), ("r11", r11)]
+    {
         row!("registers.{name}", Hex(value));
     }
     row!("registers.rcx-is-rip", Hex((rcx == here).into()));
@@ -106,10 +109,18 @@ fn gdt() {
             row!("gdt.{name}.now", trapped!("lar {a:e}, {s:e}"; s = in(reg) 8, a = out(reg) _));
             let access: u64;
             // SAFETY: reads access rights.
-            unsafe { core::arch::asm!("xor {a:e}, {a:e}", "lar {a:e}, {s:e}", s = in(reg) 8, a = out(reg) access) };
+            unsafe {
+                core::arch::asm!("xor {a:e}, {a:e}", "lar {a:e}, {s:e}", s = in(reg) 8, a = out(reg) access)
+            };
             row!("gdt.{name}.rights", Hex(access));
-            row!("gdt.{name}.ds", trapped!("mov ds, {s:e}", "mov ds, {z:e}"; s = in(reg) 11, z = in(reg) 0).short());
-            row!("gdt.{name}.ss", trapped!("mov ss, {s:e}", "mov ss, {z:e}"; s = in(reg) 11, z = in(reg) 0xe02b).short());
+            row!(
+                "gdt.{name}.ds",
+                trapped!("mov ds, {s:e}", "mov ds, {z:e}"; s = in(reg) 11, z = in(reg) 0).short()
+            );
+            row!(
+                "gdt.{name}.ss",
+                trapped!("mov ss, {s:e}", "mov ss, {z:e}"; s = in(reg) 11, z = in(reg) 0xe02b).short()
+            );
         }
         row!("gdt.{name}.removed", set(0, 0));
         row!("gdt.{name}.writable", pages::writable(&page, 0));
@@ -198,7 +209,10 @@ fn ldt() {
     pages::set_word(&mut page, 0, 1, 0x00cf_f300_0000_ffff);
     pages::set_word(&mut page, 0, 2, 0x00cf_7300_0000_ffff);
     row!("ldt.set.writable", set(address, 8));
-    row!("ldt.load.writable", trapped!("mov ds, {s:e}", "mov ds, {z:e}"; s = in(reg) 15, z = in(reg) 0).short());
+    row!(
+        "ldt.load.writable",
+        trapped!("mov ds, {s:e}", "mov ds, {z:e}"; s = in(reg) 15, z = in(reg) 0).short()
+    );
     row!("ldt.read-only", pages::read_only(&page, 0));
     row!("ldt.set", set(address, 8));
     row!("ldt.load", trapped!("mov ds, {s:e}", "mov ds, {z:e}"; s = in(reg) 15, z = in(reg) 0));
@@ -237,7 +251,10 @@ fn segment_base() {
     // SAFETY: FS has just been pointed at the word.
     unsafe { core::arch::asm!("mov {}, fs:[0]", out(reg) seen) };
     row!("segment-base.fs.seen", Hex(seen));
-    row!("segment-base.fs.load-0", trapped!("mov fs, {z:e}", "mov {z}, fs:[0]"; z = inout(reg) 0_u64 => _).short());
+    row!(
+        "segment-base.fs.load-0",
+        trapped!("mov fs, {z:e}", "mov {z}, fs:[0]"; z = inout(reg) 0_u64 => _).short()
+    );
     row!("segment-base.gs", call(SET_SEGMENT_BASE, [2, at(&word), 0, 0, 0]));
     let seen: u64;
     // SAFETY: as above, for GS of the kernel.
@@ -255,12 +272,14 @@ fn callbacks() {
             row!("callbacks.{which}.{name}", call(SET_CALLBACKS, [list[0], list[1], list[2], 0, 0]));
         }
         // None, while no event is due.
-        let mut register = CallbackRegister { type_: 0, flags: 0, address: event, ..CallbackRegister::default() };
+        let mut register =
+            CallbackRegister { type_: 0, flags: 0, address: event, ..CallbackRegister::default() };
         call_op(0, &mut register);
     }
     for kind in 0..10_u16 {
         for (name, address) in bad::ALL {
-            let mut register = CallbackRegister { type_: kind, flags: 0, address, ..CallbackRegister::default() };
+            let mut register =
+                CallbackRegister { type_: kind, flags: 0, address, ..CallbackRegister::default() };
             row!("callback.{kind}.{name}", call_op(0, &mut register));
             if kind == 0 {
                 register.address = event;
@@ -270,7 +289,8 @@ fn callbacks() {
         let mut unregister = CallbackUnregister { type_: kind, ..CallbackUnregister::default() };
         row!("callback.{kind}.unregister", op(CALLBACK_OP, 1, &mut unregister));
         for flags in [0_u16, 1, 2, 0xffff] {
-            let mut register = CallbackRegister { type_: kind, flags, address: event, ..CallbackRegister::default() };
+            let mut register =
+                CallbackRegister { type_: kind, flags, address: event, ..CallbackRegister::default() };
             row!("callback.{kind}.flags.{flags:#x}", call_op(0, &mut register));
         }
         row!("callback.{kind}.unregister-again", op(CALLBACK_OP, 1, &mut unregister));
@@ -283,7 +303,8 @@ fn callbacks() {
         row!("callback.register.at.{name}", call(CALLBACK_OP, [0, address, 0, 0, 0]));
         row!("callback.unregister.at.{name}", call(CALLBACK_OP, [1, address, 0, 0, 0]));
     }
-    let mut register = CallbackRegister { type_: 1, flags: 1, address: failsafe, ..CallbackRegister::default() };
+    let mut register =
+        CallbackRegister { type_: 1, flags: 1, address: failsafe, ..CallbackRegister::default() };
     call_op(0, &mut register);
 }
 
@@ -353,7 +374,10 @@ fn vm_assist() {
     // Whether the machine-to-physical table can be read.
     for (name, command) in [("enabled", 0), ("disabled", 1)] {
         row!("assist.m2p-strict.{name}", call(VM_ASSIST, [command, 32, 0, 0, 0]));
-        row!("assist.m2p-strict.{name}.read", trapped!("mov {a}, [{a}]"; a = inout(reg) bad::M2P => _).short());
+        row!(
+            "assist.m2p-strict.{name}.read",
+            trapped!("mov {a}, [{a}]"; a = inout(reg) bad::M2P => _).short()
+        );
     }
     // What the SDK and the others had.
     call(VM_ASSIST, [1, 2, 0, 0, 0]);

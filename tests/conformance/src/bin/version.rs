@@ -28,7 +28,9 @@ fn main() {
 
 /// How many bytes each sub-operation writes, and what is the same everywhere.
 fn written() {
-    for (name, command) in [("extraversion", 1), ("capabilities", 3), ("changeset", 4), ("parameters", 5), ("handle", 8)] {
+    for (name, command) in
+        [("extraversion", 1), ("capabilities", 3), ("changeset", 4), ("parameters", 5), ("handle", 8)]
+    {
         let mut buffer = [0xa5_u8; 1100];
         let answer = call(XEN_VERSION, [command, at(&mut buffer), 0, 0, 0]);
         row!("{name}", answer);
@@ -56,7 +58,10 @@ fn features() {
     for index in [0, 1, 2, 31, 0x8000_0000, u32::MAX] {
         let info = FeatureInfo { submap_idx: index, submap: 0xdead_beef };
         row!("features.{index}", call(XEN_VERSION, [6, at(&info), 0, 0, 0]));
-        row!("features.{index}.submap", Hex(unsafe { core::ptr::from_ref(&info.submap).read_volatile() }.into()));
+        row!(
+            "features.{index}.submap",
+            Hex(unsafe { core::ptr::from_ref(&info.submap).read_volatile() }.into())
+        );
     }
 }
 
