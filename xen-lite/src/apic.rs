@@ -14,8 +14,6 @@ pub mod vector {
     pub const SERIAL: u8 = 0xf1;
     /// Another CPU wants this one to choose again what it runs.
     pub const RESCHEDULE: u8 = 0xf9;
-    /// Another CPU wants this one to drop translations.
-    pub const FLUSH: u8 = 0xfa;
     /// Timer.
     pub const TIMER: u8 = 0xfb;
     /// Interrupts that vanished before they were taken.
@@ -101,6 +99,14 @@ pub fn init(features: &Features) -> Result<(), &'static str> {
     Ok(())
 }
 
+/// Enables the APIC of the calling CPU, which is not the first, in the first one's mode, and sets it up.
+pub fn start_this_cpu() {
+    let mode = if X2APIC.load(Ordering::Relaxed) { BASE_ENABLED | BASE_X2APIC } else { BASE_ENABLED };
+    // SAFETY: S-04: CPUID says that there is an APIC; the address of its registers stays the same.
+    unsafe { msr::write(msr::APIC_BASE, msr::read(msr::APIC_BASE) | mode) };
+    init_this_cpu();
+}
+
 /// Sets up the APIC of the calling CPU.
 pub fn init_this_cpu() {
     write(register::TASK_PRIORITY, 0);
@@ -148,6 +154,11 @@ pub fn pages(machine: &crate::acpi::Machine) -> impl Iterator<Item = u64> + '_ {
     core::iter::once(local).chain(machine.io_apics.iter().map(|&(address, _)| address & !0xfff))
 }
 
+/// Local APIC number of the calling CPU as CPUID tells it, before the APIC's registers can be read.
+pub fn initial_id() -> u32 {
+    core::arch::x86_64::__cpuid(1).ebx >> 24
+}
+
 /// Local APIC number of the calling CPU.
 pub fn id() -> u32 {
     let id = read(register::ID);
@@ -191,16 +202,57 @@ pub fn is_pending() -> bool {
     read(register::REQUESTS + u32::from(vector::TIMER / 32)) != 0
 }
 
-/// Sends an interrupt to another CPU.
-pub fn send(apic_id: u32, vector: u8) {
+/// What the command register holds besides the vector.
+mod deliver {
+    pub const FIXED: u32 = 1 << 14;
+    pub const NMI: u32 = 1 << 14 | 4 << 8;
+    pub const INIT: u32 = 1 << 14 | 5 << 8;
+    pub const STARTUP: u32 = 1 << 14 | 6 << 8;
+    /// A command is still on its way.
+    pub const PENDING: u32 = 1 << 12;
+}
+
+/// Whether commands reach a CPU with this number in the present mode.
+pub fn reaches(apic_id: u32) -> bool {
+    X2APIC.load(Ordering::Relaxed) || apic_id < 0xff
+}
+
+fn command(apic_id: u32, low: u32) {
     if X2APIC.load(Ordering::Relaxed) {
-        let command = u64::from(apic_id) << 32 | u64::from(vector);
-        // SAFETY: S-04: the CPU is in x2APIC mode, where the command register is one MSR.
-        unsafe { msr::write(msr::X2APIC + register::COMMAND, command) };
+        let command = u64::from(apic_id) << 32 | u64::from(low);
+        // SAFETY: S-04: the CPU is in x2APIC mode, where the command register is one MSR. The fences order it after stores
+        // that the other CPU shall see.
+        unsafe {
+            core::arch::asm!("mfence", "lfence", options(nostack, preserves_flags));
+            msr::write(msr::X2APIC + register::COMMAND, command);
+        }
         return;
     }
+    while read(register::COMMAND) & deliver::PENDING != 0 {
+        core::hint::spin_loop();
+    }
     write(register::COMMAND_HIGH, apic_id << 24);
-    write(register::COMMAND, u32::from(vector));
+    write(register::COMMAND, low);
+}
+
+/// Sends an interrupt to another CPU.
+pub fn send(apic_id: u32, vector: u8) {
+    command(apic_id, deliver::FIXED | u32::from(vector));
+}
+
+/// Sends a non-maskable interrupt to another CPU.
+pub fn send_nmi(apic_id: u32) {
+    command(apic_id, deliver::NMI);
+}
+
+/// Puts another CPU where it waits for [`send_startup`].
+pub fn send_init(apic_id: u32) {
+    command(apic_id, deliver::INIT);
+}
+
+/// Starts another CPU in real mode at the beginning of a page below 1 MiB.
+pub fn send_startup(apic_id: u32, page: u8) {
+    command(apic_id, deliver::STARTUP | u32::from(page));
 }
 
 /// Routes an IOAPIC pin to a vector on CPU with this local APIC: edge-triggered, active high unless said otherwise.

@@ -153,6 +153,11 @@ type Outcome = Result<Effects, Why>;
 fn guest_exception(cpu: &PerCpu, caller: &mut Caller<'_>, vector: u8, cr2: u64) -> Outcome {
     let error_code = caller.state.regs.error_code;
     match vector {
+        interrupt::NMI => {
+            interrupt::nmi(&caller.state.regs);
+            interrupt::let_nmis_in();
+            Ok(Effects::NONE)
+        }
         trap::vector::PF if descriptors::in_window(cpu, cr2) => ldt_fault(cpu, caller, error_code, cr2),
         trap::vector::DB => {
             run::take_debug_status(caller.state);

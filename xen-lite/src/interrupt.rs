@@ -4,9 +4,9 @@ use xen_lite_core::domain::Registers;
 use xen_lite_core::effects::{Effects, Todo};
 
 use crate::apic::{self, vector};
-use crate::cpu::PerCpu;
+use crate::cpu::{PerCpu, percpu};
 use crate::hypervisor::hv;
-use crate::{console, platform, time};
+use crate::{console, platform, smp, time};
 
 /// Handles an interrupt that the CPU took; interrupts are off.
 pub fn handle(cpu: &PerCpu, number: u8) -> Effects {
@@ -18,11 +18,6 @@ pub fn handle(cpu: &PerCpu, number: u8) -> Effects {
         vector::RESCHEDULE => {
             apic::end_of_interrupt();
             Effects::todo(Todo::RESCHEDULE)
-        }
-        vector::FLUSH => {
-            platform::flush_requested();
-            apic::end_of_interrupt();
-            Effects::NONE
         }
         vector::SERIAL => {
             let arrived = console::receive();
@@ -38,7 +33,39 @@ pub fn handle(cpu: &PerCpu, number: u8) -> Effects {
     }
 }
 
-/// A non-maskable interrupt. Nothing here uses them, so somebody wants to know where the CPU is.
+/// The vector of non-maskable interrupts.
+pub const NMI: u8 = 2;
+
+/// A non-maskable interrupt: another CPU wants translations dropped or the machine stopped. With one CPU nothing here uses
+/// them, so somebody wants to know where the CPU is.
 pub fn nmi(frame: &Registers) {
-    console::emergency(format_args!("NMI at {:04x}:{}", frame.cs, crate::symbols::Code(frame.rip)));
+    if smp::is_stopping() {
+        smp::halt();
+    }
+    platform::flush_requested();
+    if percpu::count() == 1 {
+        console::emergency(format_args!("NMI at {:04x}:{}", frame.cs, crate::symbols::Code(frame.rip)));
+    }
+}
+
+/// Ends the time in which the CPU takes no further NMI, which lasts from an NMI to the next IRETQ: on the way out of an exit there
+/// may be locks to wait for, whose holder waits for this CPU.
+pub fn let_nmis_in() {
+    // SAFETY: S-08: returns to the next instruction, with the same stack, flags and selectors.
+    unsafe {
+        core::arch::asm!(
+            "mov {t:e}, ss",
+            "push {t}",
+            "lea {t}, [rsp + 8]",
+            "push {t}",
+            "pushfq",
+            "mov {t:e}, cs",
+            "push {t}",
+            "lea {t}, [rip + 2f]",
+            "push {t}",
+            "iretq",
+            "2:",
+            t = out(reg) _,
+        );
+    }
 }

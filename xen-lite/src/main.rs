@@ -32,5 +32,6 @@ mod platform;
 mod port;
 mod power;
 mod run;
+mod smp;
 mod symbols;
 mod time;

@@ -8,6 +8,7 @@ use crate::boot::STACK_SIZE;
 use crate::console;
 use crate::cpu::PerCpu;
 use crate::power;
+use crate::smp;
 use crate::symbols::{self, Code};
 
 macro_rules! say {
@@ -26,9 +27,7 @@ fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
             options(nomem, nostack, preserves_flags));
     }
     x86_64::instructions::interrupts::disable();
-    if !console::begin_crash() {
-        power::crash();
-    }
+    claim();
     banner();
     match info.location() {
         Some(place) => say!("{} ({}:{})", info.message(), place.file(), place.line()),
@@ -39,11 +38,18 @@ fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
     end(&info.message())
 }
 
+/// Makes this CPU the one that reports, and halts the others. A fault while it reports ends the report.
+fn claim() {
+    match console::begin_crash(cpu()) {
+        Ok(()) => smp::stop_others(),
+        Err(first) if first == cpu() => power::crash(),
+        Err(_) => smp::halt(),
+    }
+}
+
 /// A fault of the hypervisor's own.
 pub fn fatal(frame: &Registers, cr2: u64) -> ! {
-    if !console::begin_crash() {
-        power::crash();
-    }
+    claim();
     banner();
     let name = match frame.vector {
         0 => "divide error",

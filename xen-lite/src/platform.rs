@@ -1,6 +1,6 @@
 //! The machine, as the core sees it.
 
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
 use xen_lite_core::addr::{CpuId, GuestVirt, Mfn, PAGE_SIZE};
 use xen_lite_core::effects::Effects;
@@ -16,10 +16,15 @@ use crate::{console, guest_copy, layout, port, power, run, time};
 pub struct Machine;
 
 /// A flush that another CPU waits for: which CPUs have not done it yet, what kind, which page.
+///
+/// The request comes as an NMI: interrupts are off in the hypervisor, and the CPU that is asked may wait for a lock that the
+/// asking one holds.
 static FLUSH_LOCK: spin::Mutex<()> = spin::Mutex::new(());
 static FLUSH_WAITING: AtomicU64 = AtomicU64::new(0);
 static FLUSH_KIND: AtomicU32 = AtomicU32::new(0);
 static FLUSH_PAGE: AtomicU64 = AtomicU64::new(0);
+/// CPUs on which a guest's address space is loaded.
+static ACTIVE: AtomicU64 = AtomicU64::new(0);
 
 #[inline(always)]
 fn word(mfn: Mfn, word: usize) -> &'static AtomicU64 {
@@ -243,27 +248,27 @@ fn flush_this(what: Flush) {
 
 #[cold]
 fn flush_others(what: Flush, cpus: u64) {
+    // What was changed in page tables is seen before it is decided who need not hear of it.
+    fence(Ordering::SeqCst);
+    let cpus = cpus & ACTIVE.load(Ordering::SeqCst);
+    if cpus == 0 {
+        return;
+    }
     let (kind, page) = match what {
         Flush::Page(address) => (0, address.raw()),
         Flush::All => (1, 0),
         Flush::Global => (2, 0),
     };
-    // While it waits for its turn, this CPU serves those that wait for it.
-    let guard = loop {
-        match FLUSH_LOCK.try_lock() {
-            Some(guard) => break guard,
-            None => flush_requested(),
-        }
-    };
+    let guard = FLUSH_LOCK.lock();
     FLUSH_KIND.store(kind, Ordering::Relaxed);
     FLUSH_PAGE.store(page, Ordering::Relaxed);
-    FLUSH_WAITING.store(cpus, Ordering::Release);
+    FLUSH_WAITING.store(cpus, Ordering::SeqCst);
     let mut left = cpus;
     while left != 0 {
         let id = CpuId::new(left.trailing_zeros());
         left &= left - 1;
         if let Some(cpu) = percpu::of(id) {
-            apic::send(cpu.apic_id, vector::FLUSH);
+            apic::send_nmi(cpu.apic_id);
         }
     }
     while FLUSH_WAITING.load(Ordering::Acquire) != 0 {
@@ -272,18 +277,33 @@ fn flush_others(what: Flush, cpus: u64) {
     drop(guard);
 }
 
-/// Does the flush that another CPU asked this one for, if there is one.
+/// In an NMI: does the flush that another CPU asked this one for, if there is one.
 pub fn flush_requested() {
     let here = 1 << PerCpu::get().id.raw();
     if FLUSH_WAITING.load(Ordering::Acquire) & here == 0 {
         return;
     }
-    flush_this(match FLUSH_KIND.load(Ordering::Relaxed) {
-        0 => Flush::Page(GuestVirt::new(FLUSH_PAGE.load(Ordering::Relaxed))),
-        1 => Flush::All,
-        _ => Flush::Global,
-    });
+    match FLUSH_KIND.load(Ordering::Relaxed) {
+        0 => flush_this(Flush::Page(GuestVirt::new(FLUSH_PAGE.load(Ordering::Relaxed)))),
+        1 => flush_here(),
+        _ => {
+            // It may have come in the middle of such a change of CR4, where the first step finds nothing to change.
+            flush_all_here();
+            flush_here();
+        }
+    }
     FLUSH_WAITING.fetch_and(!here, Ordering::AcqRel);
+}
+
+/// A CPU is about to load a guest's address space, after which it drops all translations.
+#[inline(always)]
+pub fn set_active(here: u64) {
+    ACTIVE.fetch_or(here, Ordering::SeqCst);
+}
+
+/// A CPU left the last guest's address space. It need not be asked to drop translations: it drops all before it uses any.
+pub fn set_inactive(here: u64) {
+    ACTIVE.fetch_and(!here, Ordering::SeqCst);
 }
 
 /// Whether the CPU has TSC_AUX; settled at boot.

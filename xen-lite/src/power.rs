@@ -7,7 +7,7 @@ use xen_lite_core::addr::DomId;
 use xen_lite_core::platform::Power;
 
 use crate::hypervisor::try_hv;
-use crate::{acpi, port};
+use crate::{acpi, port, smp};
 
 /// Do not reset after a panic.
 pub static NOREBOOT: AtomicBool = AtomicBool::new(false);
@@ -20,6 +20,7 @@ const DEBUG_EXIT: u16 = 0xf4;
 /// Stops the machine, as the core asks when the first domain ends.
 pub fn stop(how: Power) -> ! {
     x86_64::instructions::interrupts::disable();
+    smp::stop_others();
     if how != Power::Off && first_domain_crashed() {
         crash();
     }
@@ -28,7 +29,7 @@ pub fn stop(how: Power) -> ! {
         Power::Reboot => reset(),
         Power::Halt => {}
     }
-    halt()
+    smp::halt()
 }
 
 fn first_domain_crashed() -> bool {
@@ -46,7 +47,7 @@ pub fn crash() -> ! {
     if !NOREBOOT.load(Ordering::Relaxed) {
         reset();
     }
-    halt()
+    smp::halt()
 }
 
 /// Resets: the firmware's register, the keyboard controller, the PCI host bridge, and at last a fault without handlers.
@@ -69,11 +70,5 @@ fn reset() {
 fn pause() {
     for _ in 0..10_000 {
         port::inb(0x80);
-    }
-}
-
-fn halt() -> ! {
-    loop {
-        x86_64::instructions::hlt();
     }
 }

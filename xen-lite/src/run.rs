@@ -1,7 +1,7 @@
 //! What happens between an exit and the next entry: effects are carried out, pending events delivered, vCPUs exchanged.
 
 use xen_lite_core::addr::Mfn;
-use xen_lite_core::domain::{Registers, VcpuState};
+use xen_lite_core::domain::{Domain, Registers, VcpuState};
 use xen_lite_core::effects::{Effects, Todo};
 use xen_lite_core::fail::Why;
 use xen_lite_core::hypercall::Caller;
@@ -9,6 +9,7 @@ use xen_lite_core::platform::BaseOf;
 use xen_lite_core::{sched, trap};
 
 use alloc::sync::Arc;
+use core::sync::atomic::Ordering;
 
 use crate::cpu::percpu::Running;
 use crate::cpu::{CR0_TS, PerCpu, descriptors, fpu, segments};
@@ -205,7 +206,12 @@ pub fn choose(cpu: &'static PerCpu) -> Result<Effects, Why> {
             return Ok(Effects::NONE);
         }
         let Some(domain) = next.domain.upgrade() else { unreachable!("a runnable vCPU without a domain") };
-        return enter_vcpu(cpu, Running::lock(domain, next));
+        let running = Running::try_lock(&domain, &next).unwrap_or_else(|| {
+            // Another CPU is not done with it. It may want the vCPU that this CPU holds.
+            switch(cpu, None);
+            Running::lock(&domain, &next)
+        });
+        return enter_vcpu(cpu, running);
     }
 }
 
@@ -228,16 +234,35 @@ fn switch(cpu: &'static PerCpu, next: Option<Running>) {
         // SAFETY: S-06: this CPU holds the mutex, and no other reference to the state is alive.
         save(cpu, unsafe { &mut *state });
     }
+    let here = 1 << cpu.id.raw();
     match &next {
-        Some(running) => load_context(cpu, running.state),
+        Some(running) => {
+            // Before the flush in `load_context`: whoever changes a translation afterwards sees that this CPU must hear of it.
+            platform::set_active(here);
+            running.domain.active_cpus.fetch_or(here, Ordering::SeqCst);
+            load_context(cpu, running.state);
+        }
         None => load_root(cpu, Mfn::INVALID),
     }
     // SAFETY: S-06: no borrow of the running vCPU is alive.
     let previous = unsafe { cpu.set_running(next) };
     if let Some(previous) = previous {
+        match cpu.running() {
+            Some(running) if Arc::ptr_eq(&running.domain, &previous.domain) => {}
+            Some(_) => clear_active(&previous.domain, here),
+            None => {
+                clear_active(&previous.domain, here);
+                platform::set_inactive(here);
+            }
+        }
         // SAFETY: S-06: this CPU held the mutex since `Running::lock`, and nothing of the vCPU is loaded any more.
         unsafe { previous.vcpu.state.force_unlock() };
     }
+}
+
+/// A CPU left the address spaces of a domain. What it still has of their translations goes before it runs any guest again.
+fn clear_active(domain: &Domain, here: u64) {
+    domain.active_cpus.fetch_and(!here, Ordering::SeqCst);
 }
 
 /// Lets exits save registers into a vCPU's state, and loads its address space.

@@ -11,6 +11,7 @@ use xen_lite_core::cmdline::CommandLine;
 
 use super::info::{BootInfo, Module};
 use super::refuse;
+use crate::cpu::percpu;
 use crate::hypervisor::hv;
 use crate::memory::PAGE;
 use crate::{layout, platform, time};
@@ -51,7 +52,7 @@ pub fn start(boot: &BootInfo, line: &CommandLine, since: u64) {
         command_line: &command_line,
         frames: memory / PAGE,
         max_frames: options.dom0_mem.maximum(free * PAGE).map_or(u64::MAX, |bytes| bytes / PAGE),
-        vcpus: options.dom0_max_vcpus.for_cpus(1),
+        vcpus: options.dom0_max_vcpus.for_cpus(percpu::count()),
     };
     let built = match build::first_domain(hv(), &request) {
         Ok(built) => built,

@@ -22,10 +22,10 @@ use xen_lite_core::sched::{Credit, Null, Policy, Scheduler};
 use xen_lite_core::{Hypervisor, domain::Domains};
 
 use crate::cpu::features::Features;
-use crate::cpu::{self, PerCpu, descriptors};
+use crate::cpu::{self, PerCpu, descriptors, percpu};
 use crate::memory::{Memory, PAGE};
 use crate::platform::{self, Machine};
-use crate::{acpi, apic, console, heap, hypervisor, memory, power, run, time};
+use crate::{acpi, apic, console, heap, hypervisor, memory, power, run, smp, time};
 use info::{BootInfo, TYPE_RAM};
 
 /// The stack of CPU 0. Its lowest page is not mapped once the final page tables are loaded, so that an overflow is noticed.
@@ -58,7 +58,7 @@ extern "C" fn start(magic: u32, info: u32) -> ! {
     let features = Features::detect().unwrap_or_else(|text| refuse(&text));
     log_cpu(&features);
     cpu::set_control_registers(&features);
-    let memory = memory::init(&boot).unwrap_or_else(|text| refuse(text));
+    let mut memory = memory::init(&boot).unwrap_or_else(|text| refuse(text));
     log_memory(&memory);
     let cpu = start_cpu(&features);
 
@@ -72,7 +72,9 @@ extern "C" fn start(magic: u32, info: u32) -> ! {
     apic::init(&features).unwrap_or_else(|text| refuse(text));
     log::info!("Local APIC {}: {}", apic::id(), if apic::is_x2apic() { "x2APIC" } else { "xAPIC" });
 
+    smp::start_others(&features, &mut memory, &machine, wanted_cpus(&line));
     install(&boot, &line, &features, &memory, &machine);
+    smp::release();
     route_serial(&machine, &line);
     dom0::start(&boot, &line, since);
     run::start(cpu)
@@ -146,14 +148,9 @@ fn log_memory(memory: &Memory) {
 #[inline(never)]
 fn start_cpu(features: &Features) -> &'static PerCpu {
     let stack = BOOT_STACK.0.get() as u64 + entry::STACK_SIZE as u64;
-    let cpu = PerCpu::create(CpuId::new(0), 0, stack);
+    let cpu = PerCpu::create(CpuId::new(0), apic::initial_id(), stack);
     prepare_exception_stacks(cpu);
-    let page = heap::page();
-    let entries = descriptors::hypervisor_entries(cpu);
-    for (index, entry) in entries.into_iter().enumerate() {
-        memory::direct::write(page, index, entry);
-    }
-    descriptors::prepare_window(cpu.id, page);
+    descriptors::prepare(cpu, heap::page());
     cpu::idt::build();
     descriptors::load(cpu);
     cpu.announce();
@@ -206,7 +203,7 @@ fn install(
         frames,
         domains: Domains::default(),
         next_id: Default::default(),
-        sched: Scheduler::new(1, policy(&options.sched)),
+        sched: Scheduler::new(percpu::count(), policy(&options.sched)),
         config: Config {
             fpu_bytes: features.fpu_bytes,
             command_line: String::from(boot.options()),
@@ -221,6 +218,11 @@ fn install(
         },
         log: console::take_log(),
     });
+}
+
+/// Most CPUs that the command line lets run.
+fn wanted_cpus(line: &CommandLine) -> u32 {
+    if line.options.nosmp { 1 } else { line.options.maxcpus.unwrap_or(u32::MAX) }
 }
 
 /// The scheduler's policy of that name.

@@ -6,7 +6,7 @@
 mod serial;
 
 use core::fmt::{self, Write as _};
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicU32, Ordering};
 
 use arrayvec::{ArrayString, ArrayVec};
 use spin::Mutex;
@@ -124,10 +124,16 @@ impl fmt::Write for Line {
     }
 }
 
-/// Whether a crash is being reported: other CPUs keep quiet.
-pub static CRASHING: AtomicBool = AtomicBool::new(false);
+/// The CPU that reports a crash, plus one; 0 is none.
+static CRASHING: AtomicU32 = AtomicU32::new(0);
 
-/// Claims the console for a crash report; `false` when another CPU did.
-pub fn begin_crash() -> bool {
-    !CRASHING.swap(true, Ordering::AcqRel)
+/// Claims the console for a CPU's crash report; `Err` is the number of the CPU that did so before.
+///
+/// # Errors
+/// The report of that CPU is not at its end.
+pub fn begin_crash(cpu: u32) -> Result<(), u32> {
+    CRASHING
+        .compare_exchange(0, cpu + 1, Ordering::AcqRel, Ordering::Acquire)
+        .map(drop)
+        .map_err(|first| first - 1)
 }

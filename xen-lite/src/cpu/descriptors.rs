@@ -112,6 +112,14 @@ fn system_segment(base: u64, limit: u64, kind: u64) -> (u64, u64) {
     (low, base >> 32)
 }
 
+/// Fills page 14 (at this machine address, in the direct map) of a CPU that does not run yet, and its window.
+pub fn prepare(cpu: &PerCpu, page: u64) {
+    for (index, entry) in hypervisor_entries(cpu).into_iter().enumerate() {
+        crate::memory::direct::write(page, index, entry);
+    }
+    prepare_window(cpu.id, page);
+}
+
 /// Loads GDT, TSS and segments of the calling CPU. Its window is mapped, page 14 filled, and GS base set anew.
 pub fn load(cpu: &'static PerCpu) {
     use x86_64::instructions::segmentation::{CS, DS, ES, FS, GS, SS, Segment};

@@ -160,10 +160,18 @@ pub struct Running {
 }
 
 impl Running {
-    /// Locks the state of a vCPU for as long as it runs. Whoever held it before lets go soon: others only try the lock, and
-    /// look at vCPUs that do not run.
-    pub fn lock(domain: Arc<Domain>, vcpu: Arc<Vcpu>) -> Running {
+    /// Locks the state of a vCPU for as long as it runs, if nobody has it.
+    #[inline]
+    pub fn try_lock(domain: &Arc<Domain>, vcpu: &Arc<Vcpu>) -> Option<Running> {
+        let state: *mut VcpuState = MutexGuard::leak(vcpu.state.try_lock()?);
+        Some(Running { domain: domain.clone(), vcpu: vcpu.clone(), state })
+    }
+
+    /// The same, waiting for it. Whoever holds it lets go soon: the CPU that ran the vCPU before is about to run another, and all
+    /// others only try the lock, and look at vCPUs that do not run. The calling CPU must hold no other vCPU's state meanwhile:
+    /// two CPUs may want to exchange their vCPUs.
+    pub fn lock(domain: &Arc<Domain>, vcpu: &Arc<Vcpu>) -> Running {
         let state: *mut VcpuState = MutexGuard::leak(vcpu.state.lock());
-        Running { domain, vcpu, state }
+        Running { domain: domain.clone(), vcpu: vcpu.clone(), state }
     }
 }

@@ -8,7 +8,8 @@
 //! current stack and the same code is resumed, or a fixup of it ([`crate::fixup`]).
 //!
 //! **NMI, #MC, #DF, #DB** may come anywhere, even between SYSCALL and the first SWAPGS, so they have stacks of their own
-//! (IST), at whose top the address of the CPU's data lies; they save GS base and set it from there.
+//! (IST), at whose top the address of the CPU's data lies; they save GS base and set it from there. #DB and NMI from ring 3
+//! go the way of all exits instead, because the IRETQ back to a guest may fault.
 //!
 //! IRETQ to a guest may fault, because the frame is the guest's. The fault comes in ring 0 at a known address, with the
 //! guest's registers loaded. It is turned into an exit of the guest with vector [`RETURN_FAULT`].
@@ -260,6 +261,7 @@ entry_debug:
     test    byte ptr [rsp + 16], 3
     jz      entry_ist
     /* From a guest: the frame moves to where the others are. */
+entry_ist_from_guest:
     swapgs
     mov     gs:[{scratch}], rax
     mov     rax, gs:[{registers_end}]
@@ -278,7 +280,9 @@ entry_debug:
 entry_nmi:
     push    0
     mov     dword ptr [rsp + 4], 2
-    jmp     entry_ist
+    test    byte ptr [rsp + 16], 3
+    jz      entry_ist
+    jmp     entry_ist_from_guest
     .balign 16
     .globl entry_double_fault
 entry_double_fault:

@@ -22,6 +22,8 @@ use crate::layout::{self, MAX_CPUS};
 
 /// Bytes of a page.
 pub const PAGE: u64 = 4096;
+/// The page where other CPUs start, in real mode: nobody else has it.
+pub const TRAMPOLINE: u64 = 0x8000;
 
 /// Machine address of the hypervisor's own root table, whose entries 256 to 271 every guest's root has too.
 static ROOT: AtomicU64 = AtomicU64::new(0);
@@ -82,9 +84,9 @@ pub fn init(boot: &BootInfo) -> Result<Memory, &'static str> {
     let mut holes = Ranges::default();
     holes.add(0, end);
     free.iter().for_each(|(start, end)| holes.remove(start.max(PAGE), end));
-    // Frame 0 holds firmware's data; 0x8000 is where other CPUs will start; the image; the modules.
+    // Frame 0 holds firmware's data; the page where other CPUs start; the image; the modules.
     free.remove(0, PAGE);
-    free.remove(0x8000, 0x8000 + PAGE);
+    free.remove(TRAMPOLINE, TRAMPOLINE + PAGE);
     free.remove(boot_part().0, image_end().next_multiple_of(PAGE));
     for module in &boot.modules {
         free.remove(module.start & !(PAGE - 1), module.end.next_multiple_of(PAGE));
@@ -119,6 +121,61 @@ pub fn init(boot: &BootInfo) -> Result<Memory, &'static str> {
     };
     free.add(boot_part().0, boot_part().1);
     Ok(Memory { free, holes, frame_table, ram_frames, m2p: (m2p, m2p_end) })
+}
+
+/// What another CPU needs of its own. Its stacks are mapped beside its descriptor window, each above a page that is not.
+pub struct CpuMemory {
+    /// Machine address of page 14 of its GDT, cleared.
+    pub descriptors: u64,
+    /// Top of its stack.
+    pub stack: u64,
+    /// Tops of its exception stacks: the last 16 bytes of each.
+    pub exception_stacks: [u64; 4],
+}
+
+/// First page of a CPU's stack in its window, and the number of pages.
+const STACK: (usize, usize) = (64, 16);
+/// First page of the first exception stack, distance to the next, and number of pages of each.
+const EXCEPTION_STACKS: (usize, usize, usize) = (96, 4, 2);
+
+/// Makes window and stacks of another CPU.
+///
+/// # Errors
+/// No memory.
+pub fn prepare_cpu(memory: &mut Memory, cpu: CpuId) -> Result<CpuMemory, &'static str> {
+    /// Present, writable, accessed, dirty, global, not executable.
+    const STACK_PAGE: u64 = 1 << 63 | 0x163;
+    let window = crate::cpu::descriptors::window(cpu);
+    let table = tables::Tables::again(root(), &mut memory.free).leaf_table(window)?;
+    WINDOWS[cpu.index()].store(table, Ordering::Release);
+    let mut stack = |first: usize, pages: usize| {
+        for page in first..first + pages {
+            let frame = memory.free.take_cleared(PAGE, PAGE)?;
+            window_entry(cpu, page).store(frame | STACK_PAGE, Ordering::Relaxed);
+        }
+        Ok::<u64, &'static str>(window + (first + pages) as u64 * PAGE)
+    };
+    let top = stack(STACK.0, STACK.1)?;
+    let mut exception_stacks = [0; 4];
+    let (first, distance, pages) = EXCEPTION_STACKS;
+    for (n, at) in exception_stacks.iter_mut().enumerate() {
+        *at = stack(first + n * distance, pages)? - 16;
+    }
+    let descriptors = memory.free.take_cleared(PAGE, PAGE)?;
+    Ok(CpuMemory { descriptors, stack: top, exception_stacks })
+}
+
+/// A root that maps [`TRAMPOLINE`] at its own address too, and all that the hypervisor's own one does: its machine address.
+///
+/// # Errors
+/// No memory.
+pub fn trampoline_root(memory: &mut Memory) -> Result<u64, &'static str> {
+    let mut map = tables::Tables::new(&mut memory.free)?;
+    map.identity(TRAMPOLINE)?;
+    for slot in layout::HYPERVISOR_SLOTS {
+        direct::write(map.root(), slot, direct::read(root(), slot));
+    }
+    Ok(map.root())
 }
 
 /// Loads CR3.

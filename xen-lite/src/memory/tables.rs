@@ -40,6 +40,20 @@ impl<'m> Tables<'m> {
         Ok(Tables { root: memory.take_cleared(PAGE, PAGE)?, memory })
     }
 
+    /// Goes on with tables that are in use.
+    pub fn again(root: u64, memory: &'m mut Ranges) -> Tables<'m> {
+        Tables { root, memory }
+    }
+
+    /// Maps the 2 MiB with this physical address at the same address, writable and executable.
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn identity(&mut self, physical: u64) -> Result<(), &'static str> {
+        let start = physical & !(LARGE_SIZE - 1);
+        self.map(start, start, start + LARGE_SIZE, PRESENT | WRITABLE | ACCESSED | DIRTY)
+    }
+
     /// Machine address of the root.
     pub fn root(&self) -> u64 {
         self.root

@@ -316,27 +316,28 @@ fn collect(timers: &CpuTimers, now: u64) -> Vec<(Arc<Vcpu>, Fired)> {
     fired
 }
 
+/// Whether a deadline has passed; if so it becomes the next one. The vCPU may have moved to another CPU and set a new
+/// deadline there meanwhile, which must not be lost.
+fn take_due(timer: &AtomicU64, now: u64, next: impl Fn(u64) -> u64) -> bool {
+    let due = |deadline| (deadline <= now).then(|| next(deadline));
+    timer.fetch_update(Ordering::Relaxed, Ordering::Relaxed, due).is_ok()
+}
+
 /// Stops the timers that are due, moves the periodic one on, and says what is to be done.
 fn expire(time: &VcpuTime, now: u64) -> Fired {
     let mut what = Fired::empty();
-    let due = |timer: &AtomicU64| timer.load(Ordering::Relaxed) <= now;
-    if due(&time.singleshot) {
-        time.singleshot.store(NEVER, Ordering::Relaxed);
+    if take_due(&time.singleshot, now, |_| NEVER) {
         what |= Fired::VIRQ;
     }
-    if due(&time.periodic) {
-        let period = time.period.load(Ordering::Relaxed).max(MIN_PERIOD);
-        let missed = (now - time.periodic.load(Ordering::Relaxed)) / period;
-        time.periodic.fetch_add((missed + 1) * period, Ordering::Relaxed);
+    let period = time.period.load(Ordering::Relaxed).max(MIN_PERIOD);
+    if take_due(&time.periodic, now, |due| due.saturating_add(((now - due) / period + 1) * period)) {
         what |= Fired::VIRQ;
     }
-    if due(&time.poll) {
-        time.poll.store(NEVER, Ordering::Relaxed);
+    if take_due(&time.poll, now, |_| NEVER) {
         what |= Fired::POLL;
     }
     for watchdog in &time.watchdogs {
-        if due(watchdog) {
-            watchdog.store(NEVER, Ordering::Relaxed);
+        if take_due(watchdog, now, |_| NEVER) {
             what |= Fired::WATCHDOG;
         }
     }
