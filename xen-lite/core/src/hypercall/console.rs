@@ -27,7 +27,7 @@ pub fn console_io<P: Platform>(
     }
     let count = args[1] as u32;
     match args[0] as u32 {
-        CONSOLEIO_WRITE if !range_ok(args[2], count.into()) => Err(Errno::EFAULT.into()),
+        CONSOLEIO_WRITE if count > 0 && !range_ok(args[2], count.into()) => Err(Errno::EFAULT.into()),
         CONSOLEIO_WRITE => write(hv, args, count as usize),
         CONSOLEIO_READ if count > i32::MAX as u32 => Err(Errno::E2BIG.into()),
         CONSOLEIO_READ => read(hv, args[2], count as usize),

@@ -64,6 +64,9 @@ pub fn event_channel_op_compat<P: Platform>(
     event_channel_op(hv, caller, &mut [command.into(), at, 0, 0, 0, 0])
 }
 
+/// Numbers of physical interrupts that there could be.
+const NR_PIRQS: u32 = 256;
+
 fn others<P: Platform>(hv: &Hypervisor<P>, caller: &Caller<'_>, command: u32, at: u64) -> Result<Done, Fail> {
     let domain = caller.domain;
     let port = |port| EvtchnPort::new(port);
@@ -80,7 +83,12 @@ fn others<P: Platform>(hv: &Hypervisor<P>, caller: &Caller<'_>, command: u32, at
             op.port = event::bind_ipi(domain, VcpuId::new(op.vcpu))?.raw();
             return give_port(hv, caller, at, &op, op.port, Effects::NONE);
         }
-        EVTCHNOP_BIND_PIRQ => return Err(Errno::EINVAL.into()),
+        EVTCHNOP_BIND_PIRQ => {
+            let op: EvtchnBindPirq = read_one(hv, at)?;
+            // No physical interrupt is any domain's.
+            let errno = if op.pirq < NR_PIRQS { Errno::EPERM } else { Errno::EINVAL };
+            return Err(errno.into());
+        }
         EVTCHNOP_CLOSE => {
             let op: EvtchnClose = read_one(hv, at)?;
             event::close(hv, domain, port(op.port)).map(|()| Effects::NONE)?

@@ -107,6 +107,9 @@ fn poll<P: Platform>(hv: &Hypervisor<P>, caller: &Caller<'_>, at: u64) -> Result
     let mut ports = [EvtchnPort::new(0); MAX_POLL];
     for (index, port) in ports[..count].iter_mut().enumerate() {
         *port = EvtchnPort::new(list.read(hv, index as u64)?);
+        if port.raw() == 0 {
+            return Err(Errno::EINVAL.into());
+        }
     }
     let deadline = if op.timeout == 0 { NEVER } else { op.timeout };
     Ok(event::poll(hv, caller.domain, caller.vcpu, &ports[..count], deadline)?)
@@ -136,7 +139,10 @@ fn watchdog<P: Platform>(
         if seconds == 0 {
             return Err(Errno::EINVAL.into());
         }
-        let index = (0..WATCHDOGS).find(|index| holder(*index).is_none()).ok_or(Errno::ENOSPC)?;
+        let Some(index) = (0..WATCHDOGS).find(|index| holder(*index).is_none()) else {
+            // Guests take the result for 32 bits, and that is what upstream gives them.
+            return Ok(Done::value(i64::from(Errno::ENOSPC.as_ret() as u32)));
+        };
         time::set_watchdog(hv, caller.vcpu, index, deadline);
         return Ok(Done::value(index as i64 + 1));
     }

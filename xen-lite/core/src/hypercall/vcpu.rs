@@ -110,8 +110,8 @@ fn others<P: Platform>(
             return Ok(Done::with(if is_new { hv.sched.notify(hv, vcpu) } else { Effects::NONE }));
         }
         VCPUOP_GET_PHYSID => {
-            let allowed = vcpu.sched.allowed();
-            if !allowed.is_power_of_two() {
+            let allowed = hv.sched.usable(vcpu.sched.allowed());
+            if !domain.privileged || !allowed.is_power_of_two() {
                 return Err(Errno::EINVAL.into());
             }
             let cpu = u64::from(allowed.trailing_zeros());
@@ -152,9 +152,7 @@ fn down<P: Platform>(hv: &Hypervisor<P>, domain: &Arc<Domain>, vcpu: &Arc<Vcpu>)
 #[inline]
 fn set_singleshot<P: Platform>(hv: &Hypervisor<P>, vcpu: &Arc<Vcpu>, at: u64) -> Result<Done, Fail> {
     let op: VcpuSetSingleshotTimer = read_one(hv, at)?;
-    if op.flags & VCPU_SSHOTTMR_FUTURE != 0 && op.timeout_abs_ns < hv.platform.now() {
-        return Err(Errno::ETIME.into());
-    }
+    // VCPU_SSHOTTMR_FUTURE is not looked at, as on upstream: a time gone by is an event at once.
     time::set_singleshot(hv, vcpu, op.timeout_abs_ns);
     Ok(Done::OK)
 }
@@ -171,7 +169,10 @@ fn register_info<P: Platform>(
     let offset = op.offset as usize;
     let old = vcpu.info();
     let moved = old.is_some_and(|info| info.mfn() != domain.shared_info);
-    if moved || offset > PAGE_SIZE - INFO_BYTES || !offset.is_multiple_of(8) || (!own && vcpu.sched.is_up()) {
+    if offset > PAGE_SIZE - INFO_BYTES || !offset.is_multiple_of(8) {
+        return Err(Errno::ENXIO.into());
+    }
+    if moved || (!own && vcpu.sched.is_up()) {
         return Err(Errno::EINVAL.into());
     }
     let mfn = Mfn::new(op.mfn);

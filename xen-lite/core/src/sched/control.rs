@@ -108,7 +108,7 @@ impl Scheduler {
         let pinned = pin.load(Ordering::Relaxed) >= 0;
         match (pinned, cpu) {
             (true, Some(_)) => return Err(Errno::EBUSY),
-            (false, None) => return Err(Errno::ENOENT),
+            (false, None) => return Err(Errno::EINVAL),
             _ => pin.store(new, Ordering::Relaxed),
         }
         Ok(self.place_again(hv, vcpu))

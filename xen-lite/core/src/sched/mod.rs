@@ -263,7 +263,7 @@ impl Scheduler {
     }
 
     /// The CPUs of a set that exist; all when none does.
-    fn usable(&self, set: u64) -> u64 {
+    pub(crate) fn usable(&self, set: u64) -> u64 {
         let all = u64::MAX >> (64 - self.cpus());
         if set & all != 0 { set & all } else { all }
     }

@@ -216,7 +216,7 @@ fn a_pin_overrides_the_affinity_and_is_taken_back_once() {
     let one = guest(&hv, 1, 1);
     let vcpu = first(&one);
     assert_eq!(hv.sched.pin(&hv, vcpu, Some(2)), Err(Errno::EINVAL));
-    assert_eq!(hv.sched.pin(&hv, vcpu, None), Err(Errno::ENOENT));
+    assert_eq!(hv.sched.pin(&hv, vcpu, None), Err(Errno::EINVAL));
     let _ = hv.sched.pin(&hv, vcpu, Some(1)).unwrap();
     assert_eq!(hv.sched.pin(&hv, vcpu, Some(0)), Err(Errno::EBUSY));
     assert_eq!(choose(&hv, 0, 1), None);

@@ -157,7 +157,7 @@ fn write_runstate<P: Platform>(hv: &Hypervisor<P>, domain: &Domain, vcpu: &Vcpu)
 /// Registers where a vCPU wants its clock parameters copied; 0 takes that back. Written at once if it is the running vCPU's own.
 ///
 /// # Errors
-/// `EFAULT` when the address is not the guest's or not writable.
+/// `EFAULT` when the address is in the hypervisor's part.
 pub fn register_time_area<P: Platform>(
     hv: &Hypervisor<P>,
     vcpu: &Vcpu,
@@ -166,21 +166,20 @@ pub fn register_time_area<P: Platform>(
 ) -> Result<(), Errno> {
     GuestHandle::<VcpuTimeInfo>::new(address, 1)?;
     let areas = &vcpu.time.areas;
-    let before = areas.time.swap(address, Ordering::Relaxed);
+    areas.time.store(address, Ordering::Relaxed);
     if !own {
         areas.stale.store(true, Ordering::Relaxed);
         return Ok(());
     }
-    write_time(hv, vcpu).map_err(|_| {
-        areas.time.store(before, Ordering::Relaxed);
-        Errno::EFAULT
-    })
+    // An address where nothing is mapped now may be fine later.
+    let _ = write_time(hv, vcpu);
+    Ok(())
 }
 
 /// Registers where a vCPU wants its run state copied; 0 takes that back. Written at once if it is the running vCPU's own.
 ///
 /// # Errors
-/// `EFAULT` when the address is not the guest's or not writable.
+/// `EFAULT` when the address is in the hypervisor's part.
 pub fn register_runstate_area<P: Platform>(
     hv: &Hypervisor<P>,
     domain: &Domain,
@@ -191,13 +190,10 @@ pub fn register_runstate_area<P: Platform>(
     GuestHandle::<VcpuRunstateInfo>::new(address, 1)?;
     vcpu.time.areas.runstate.store(address, Ordering::Relaxed);
     if own {
-        write_runstate(hv, domain, vcpu).map_err(|_| {
-            vcpu.time.areas.runstate.store(0, Ordering::Relaxed);
-            Errno::EFAULT
-        })
-    } else {
-        Ok(())
+        // As above.
+        let _ = write_runstate(hv, domain, vcpu);
     }
+    Ok(())
 }
 
 /// Nanoseconds since 1970 when the machine's clock was 0.
