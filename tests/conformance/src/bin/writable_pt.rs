@@ -95,7 +95,7 @@ fn whole(set: &Set) {
     for level in 2..=4_usize {
         store!(
             set,
-            format_args!("mov8.l{level}.good"),
+            format_args!("mov8.l{level}.table"),
             level,
             0,
             0,
@@ -105,7 +105,7 @@ fn whole(set: &Set) {
         );
         store!(
             set,
-            format_args!("mov8.l{level}.clear"),
+            format_args!("mov8.l{level}.unhook"),
             level,
             0,
             set.tables[level - 2].entry(7),
