@@ -78,7 +78,9 @@ fn run(input: &[u8], permit: &impl Permit) {
     let pages = Machine::pages();
     let domains = [0x7ff0, 1, 2, 3, 4, 0x7ff0, 0x7ff1, 0x7ff2, 0];
     machine.hv.platform.interrupt_every(u64::from(source.byte() % 8));
-    let audits = 1 + source.below(4) as usize;
+    // For the hunt: what is done, and an audit after each.
+    let trace = std::env::var_os("FUZZ_TRACE").is_some();
+    let audits = 1 + source.below(24) as usize;
     for step in 0..STEPS {
         if source.is_empty() {
             break;
@@ -87,14 +89,20 @@ fn run(input: &[u8], permit: &impl Permit) {
         let Some(scratch) = machine.scratch(who) else { continue };
         if source.once_in(6) {
             besides(&machine, who, &mut source, &pages);
+            if trace {
+                machine.check("something besides");
+            }
             continue;
         }
         let mut page = [0; SCRATCH];
         let pools = machine.pools(who, &pages, &domains, scratch);
         let request = generate(&mut source, permit, &pools, &mut page);
         machine.put(scratch, &page);
+        if trace {
+            eprintln!("{}\n  {:x?}", told(who, &request), &page[..64]);
+        }
         machine.call(who, &request);
-        if step % audits == 0 {
+        if trace || step % audits == 0 {
             machine.check(&told(who, &request));
         }
     }

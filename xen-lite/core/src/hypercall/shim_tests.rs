@@ -200,6 +200,8 @@ fn vcpu_operations() {
     for (mfn, offset) in [(space.foreign, 0), (space.l1, 0), (Mfn::INVALID, 0)] {
         assert_eq!(register(mfn, offset), Err(Errno::EINVAL.into()), "{mfn} {offset}");
     }
+    assert_eq!(register(space.domain.shared_info, 64), Ok(0));
+    space.audit();
     info::set_masked(&space.hv, vcpu, true);
     assert_eq!(register(page, 4032), Ok(0));
     assert!(info::masked(&space.hv, vcpu), "the contents moved");

@@ -177,6 +177,10 @@ fn register_info<P: Platform>(
     }
     let mfn = Mfn::new(op.mfn);
     frame::get_page_type(hv, mfn, domain.id, Kind::Writable)?;
+    if mfn == domain.shared_info {
+        // It stays for as long as the domain does; a reference that nobody counts would keep it for ever.
+        frame::put_page_type(hv, mfn);
+    }
     for word in 0..INFO_BYTES / 8 {
         let value = match old {
             Some(info) => hv.platform.load(info.mfn(), info.offset() / 8 + word),
