@@ -93,16 +93,71 @@ impl Boot {
 }
 
 /// Kernels that run as first domain on one processor.
-const AREAS: &[&str] = &["version"];
+const AREAS: &[&str] = &[
+    "version",
+    "cpu",
+    "traps",
+    "iret",
+    "emulate",
+    "multicall",
+    "events",
+    "control",
+    "mmu",
+    "va_mapping",
+    "mmuext",
+    "memory_op",
+    "grant",
+    "writable_pt",
+];
 
 /// Those of them that run as a guest too.
-const AS_GUEST: &[&str] = &["version"];
+const AS_GUEST: &[&str] = &[
+    "version",
+    "cpu",
+    "traps",
+    "emulate",
+    "multicall",
+    "events",
+    "control",
+    "mmu",
+    "va_mapping",
+    "mmuext",
+    "memory_op",
+    "grant",
+    "writable_pt",
+];
 
 /// Kernels whose cases are boots of their own, because they end the domain.
-const CASES: &[(&str, &[&str])] = &[];
+const CASES: &[(&str, &[&str])] = &[(
+    "iret",
+    &[
+        "stack-null",
+        "stack-hole",
+        "stack-non-canonical",
+        "no-user-root",
+        "rip-non-canonical",
+        "rip-hole",
+        "cs-ring0",
+        "cs-null",
+        "cs-data",
+        "cs-beyond",
+        "ss-ring0",
+        "ss-null",
+        "ss-code",
+        "failsafe-cs",
+        "failsafe-ss",
+        "no-handler",
+        "bounce-hole",
+        "bounce-unmapped",
+        "bounce-read-only",
+        "user-kernel-stack",
+        "no-event-callback",
+        "syscall-none",
+    ],
+)];
 
 /// Kernels that need two vCPUs.
-const TWO_VCPUS: &[&str] = &[];
+const TWO_VCPUS: &[&str] = &["events"];
 
 /// All boots.
 pub fn all() -> Vec<Boot> {

@@ -368,11 +368,48 @@ pub fn physdev_op<P: Platform>(
         }
         abi::physdev::PHYSDEVOP_SET_IOBITMAP => {
             let new: abi::physdev::PhysdevSetIobitmap = read_one(hv, args[1])?;
-            if new.nr_ports > 65536 {
+            let bytes = u64::from(new.nr_ports.div_ceil(8)).max(1);
+            if new.nr_ports > 65536 || !range_ok(new.bitmap.addr(), bytes) {
                 return Err(Errno::EINVAL.into());
             }
             caller.state.io_bitmap = (new.bitmap.addr(), new.nr_ports);
         }
+        _ => return Err(Errno::ENOSYS.into()),
+    }
+    Ok(Done::OK)
+}
+
+/// `physdev_op_compat`, the older form: one structure with command and arguments.
+pub fn physdev_op_compat<P: Platform>(
+    hv: &Hypervisor<P>,
+    caller: &mut Caller<'_>,
+    args: &mut Args,
+) -> Result<Done, Fail> {
+    let command: u32 = read_one(hv, args[0])?;
+    let offset = core::mem::offset_of!(abi::physdev::PhysdevOp, u) as u64;
+    let at = args[0].checked_add(offset).ok_or(Errno::EFAULT)?;
+    physdev_op(hv, caller, &mut [command.into(), at, 0, 0, 0, 0])
+}
+
+/// Sub-operations of `nmi_op`.
+pub const NMI_SUBS: &[Sub] = &[
+    full(abi::nmi::XENNMI_REGISTER_CALLBACK, "XENNMI_register_callback"),
+    full(abi::nmi::XENNMI_UNREGISTER_CALLBACK, "XENNMI_unregister_callback"),
+];
+
+/// `nmi_op` (nmi.h): the older form of `callback_op` for NMIs.
+pub fn nmi_op<P: Platform>(
+    hv: &Hypervisor<P>,
+    caller: &mut Caller<'_>,
+    args: &mut Args,
+) -> Result<Done, Fail> {
+    match args[0] as u32 {
+        abi::nmi::XENNMI_REGISTER_CALLBACK => {
+            let new: abi::nmi::XennmiCallback = read_one(hv, args[1])?;
+            let address = canonical(new.handler_address)?;
+            caller.state.callbacks.nmi = Callback { address, mask_events: true };
+        }
+        abi::nmi::XENNMI_UNREGISTER_CALLBACK => caller.state.callbacks.nmi = Callback::default(),
         _ => return Err(Errno::ENOSYS.into()),
     }
     Ok(Done::OK)

@@ -199,8 +199,8 @@ fn init_control<P: Platform>(hv: &Hypervisor<P>, caller: &Caller<'_>, at: u64) -
     let mut op: EvtchnInitControl = read_one(hv, at)?;
     let vcpu = caller.domain.vcpu(VcpuId::new(op.vcpu)).ok_or(Errno::ENOENT)?;
     op.link_bits = event::LINK_BITS;
-    // The answer does not depend on the outcome, so it is written first: nothing is to be undone then.
-    write_one(hv, at, &op)?;
     event::init_control(hv, caller.domain, vcpu, Mfn::new(op.control_gfn), op.offset)?;
+    // There is no way back from here, so an answer that cannot be written is only told.
+    write_one(hv, at, &op)?;
     Ok(Done::OK)
 }

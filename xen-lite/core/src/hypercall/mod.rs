@@ -22,6 +22,7 @@ pub mod domctl;
 pub mod event;
 pub mod grant;
 pub mod guest;
+pub mod hvm;
 pub mod memory;
 pub mod mm;
 pub mod multicall;
@@ -144,6 +145,10 @@ impl<P: Platform> Table<P> {
         SCHED_OP "sched_op" Any sched::sched_op::<P>, sched::SUBS;
         EVENT_CHANNEL_OP "event_channel_op" Any event::event_channel_op::<P>, event::SUBS;
         PHYSDEV_OP "physdev_op" Any cpu::physdev_op::<P>, cpu::PHYSDEV_SUBS;
+        PHYSDEV_OP_COMPAT "physdev_op_compat" Any cpu::physdev_op_compat::<P>, &[];
+        NMI_OP "nmi_op" Any cpu::nmi_op::<P>, cpu::NMI_SUBS;
+        HVM_OP "hvm_op" Any hvm::hvm_op::<P>, hvm::SUBS;
+        XENPMU_OP "xenpmu_op" Any hvm::xenpmu_op::<P>, hvm::XENPMU_SUBS;
     };
 }
 

@@ -10,7 +10,7 @@ use crate::Hypervisor;
 use crate::addr::{DomId, GuestVirt, MachineAddr};
 use crate::domain::{Domain, Mode, Vcpu, VcpuState};
 use crate::fail::Errno;
-use crate::hypercall::guest::GuestHandle;
+use crate::hypercall::guest::range_ok;
 use crate::platform::{Fault, Platform};
 use crate::sched::Runstate;
 
@@ -154,6 +154,11 @@ fn write_runstate<P: Platform>(hv: &Hypervisor<P>, domain: &Domain, vcpu: &Vcpu)
     }
 }
 
+/// The start of an area must not be the hypervisor's; whether all of it can be written shows when it is.
+fn in_guests_part(address: u64) -> Result<(), Errno> {
+    if range_ok(address, 1) { Ok(()) } else { Err(Errno::EFAULT) }
+}
+
 /// Registers where a vCPU wants its clock parameters copied; 0 takes that back. Written at once if it is the running vCPU's own.
 ///
 /// # Errors
@@ -164,7 +169,7 @@ pub fn register_time_area<P: Platform>(
     address: u64,
     own: bool,
 ) -> Result<(), Errno> {
-    GuestHandle::<VcpuTimeInfo>::new(address, 1)?;
+    in_guests_part(address)?;
     let areas = &vcpu.time.areas;
     areas.time.store(address, Ordering::Relaxed);
     if !own {
@@ -187,7 +192,7 @@ pub fn register_runstate_area<P: Platform>(
     address: u64,
     own: bool,
 ) -> Result<(), Errno> {
-    GuestHandle::<VcpuRunstateInfo>::new(address, 1)?;
+    in_guests_part(address)?;
     vcpu.time.areas.runstate.store(address, Ordering::Relaxed);
     if own {
         // As above.

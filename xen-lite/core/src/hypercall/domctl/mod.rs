@@ -193,6 +193,10 @@ fn on_target<P: Platform>(
 ) -> Answer {
     // `DOMID_SELF` names nobody here.
     let id = DomId::new(op.domain);
+    if id == DomId::IO && matches!(op.cmd, XEN_DOMCTL_ASSIGN_DEVICE | XEN_DOMCTL_DEASSIGN_DEVICE) {
+        // The quarantine's name.
+        return Err(refusal(op.cmd).into());
+    }
     if id >= DomId::FIRST_RESERVED {
         return Err(Errno::ESRCH.into());
     }
