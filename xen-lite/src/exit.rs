@@ -10,7 +10,7 @@ use xen_lite_core::fail::Why;
 use xen_lite_core::hypercall::{self, Caller};
 use xen_lite_core::trap;
 
-use crate::cpu::{PerCpu, descriptors, segments};
+use crate::cpu::{PerCpu, descriptors};
 use crate::entry::{RETURN_FAULT, SYSCALL32, SYSENTER};
 use crate::hypervisor::hv;
 use crate::{fixup, interrupt, panic, run};
@@ -179,14 +179,15 @@ fn ldt_fault(cpu: &PerCpu, caller: &mut Caller<'_>, error_code: u32, cr2: u64) -
     trap::deliver_page_fault(hv(), caller, error_code, address)
 }
 
-/// The final IRETQ faulted: selectors, RIP or RSP of the frame are not what the CPU takes. The failsafe callback hears of it.
+/// The final IRETQ faulted: selectors, RIP or RSP of the frame are not what the CPU takes. The guest gets the fault, with that frame
+/// as what was interrupted, as if the instruction had been its own.
 #[inline(never)]
 fn return_fault(cpu: &PerCpu, caller: &mut Caller<'_>, vector: u8, cr2: u64) -> Outcome {
-    if vector == trap::vector::PF && descriptors::in_window(cpu, cr2) && run::map_ldt_page(cpu, caller, cr2) {
-        return Ok(Effects::NONE);
+    let error_code = caller.state.regs.error_code;
+    if vector == trap::vector::PF && descriptors::in_window(cpu, cr2) {
+        return ldt_fault(cpu, caller, error_code, cr2);
     }
-    caller.state.selectors = segments::selectors();
-    trap::failsafe(hv(), caller)
+    trap::inject(hv(), caller, vector, error_code)
 }
 
 #[inline(never)]
