@@ -7,7 +7,7 @@
 use core::sync::atomic::Ordering;
 
 use super::info::{Kind, State};
-use super::pte::{self, CACHE, NOT_IN_TABLES, PCD, PRESENT, PWT, WRITABLE};
+use super::pte::{self, CACHE, NOT_IN_TABLES, PAT_OR_PSE, PCD, PRESENT, PWT, WRITABLE};
 use super::table::{Owner, put_page};
 use super::types::{Stop, Unfinished, get_page_type, get_writable, put_page_type_preemptible, put_writable};
 use crate::addr::{DomId, Mfn};
@@ -97,7 +97,8 @@ fn get_io<P: Platform>(hv: &Hypervisor<P>, mfn: Mfn, entry: u64, by: &Mapper) ->
     let address_bits = hv.platform.cpuid(0x8000_0008, 0).0 & 0xff;
     let meant = by.pages == by.table || by.pages == DomId::IO;
     if by.hardware && meant && hv.frames.io_permitted(mfn, address_bits) {
-        return Ok(if entry & CACHE == 0 { PWT | PCD } else { 0 });
+        let cached = entry & (PCD | PAT_OR_PSE) == 0;
+        return Ok(if cached { (PWT | PCD) & !entry } else { 0 });
     }
     log::debug!("{}: L1 entry for I/O frame {mfn}, which it may not map", by.table);
     Err(Stop::Errno(Errno::EPERM))

@@ -92,6 +92,10 @@ fn with_reference<P: Platform>(
         match frame::get_page_type(hv, mfn, owner.id, Kind::Writable) {
             Ok(()) => {}
             Err(Stop::Again) => return Err(Refused::Again),
+            // A page of one's own that is a table now.
+            Err(Stop::Errno(_)) if hv.frames.owner(mfn) == frame::Owner::Domain(owner.id) => {
+                return Err(Refused::Status(Status::GeneralError));
+            }
             Err(Stop::Errno(_)) => return Err(Refused::Status(Status::BadPage)),
         }
     }

@@ -133,6 +133,7 @@ impl Table {
         debug_assert!(*pins > 0, "{reference}: a pin taken back twice");
         *pins = pins.saturating_sub(1);
         let gone = match (active.is_used(), active.is_written()) {
+            (false, _) if what.readonly => READING,
             (false, _) => READING | WRITING,
             (true, false) if !what.readonly => WRITING,
             _ => return,
@@ -159,7 +160,7 @@ fn mark<P: Platform>(
     let bits = if readonly { READING } else { READING | WRITING };
     for _ in 0..TRIES {
         let flags = entry.flags();
-        let fits = flags & GTF_TYPE_MASK == GTF_PERMIT_ACCESS
+        let fits = flags & (GTF_TYPE_MASK | GTF_SUB_PAGE) == GTF_PERMIT_ACCESS
             && entry.domain() == user.raw()
             && (readonly || flags & GTF_READONLY == 0);
         if !fits {

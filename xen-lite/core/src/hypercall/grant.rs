@@ -6,15 +6,16 @@ use core::ops::ControlFlow;
 use abi::grant_table::*;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use super::coverage::{Sub, full, refused};
+use super::coverage::{Sub, full, partial, refused};
 use super::guest::{GuestHandle, read_one, write_one};
 use super::{Args, Caller};
 use crate::Hypervisor;
 use crate::access::self_or_control;
-use crate::addr::{DomId, GrantRef, Mfn, PAGE_SHIFT};
+use crate::addr::{DomId, GrantRef, Mfn, PAGE_SHIFT, PAGE_SIZE};
 use crate::domain::Domain;
 use crate::effects::Done;
 use crate::fail::{Errno, Fail};
+use crate::frame;
 use crate::grant::{self, Place, Request, Status};
 use crate::platform::Platform;
 
@@ -40,8 +41,15 @@ pub const SUBS: &[Sub] = &[
     ),
     full(GNTTABOP_GET_VERSION, "GNTTABOP_get_version"),
     full(GNTTABOP_SWAP_GRANT_REF, "GNTTABOP_swap_grant_ref"),
-    refused(GNTTABOP_CACHE_FLUSH, "GNTTABOP_cache_flush", "EOPNOTSUPP: caches are coherent"),
+    partial(
+        GNTTABOP_CACHE_FLUSH,
+        "GNTTABOP_cache_flush",
+        "frames of the caller; caches are coherent, so nothing is to be done",
+    ),
 ];
+
+/// Bits of the command proper.
+const COMMAND: u32 = 0xfff;
 
 /// Unmappings that share a flush.
 const BATCH: usize = 32;
@@ -56,7 +64,11 @@ pub fn grant_table_op<P: Platform>(
     if (args[2] as u32 as i32) < 0 {
         return Err(Errno::EINVAL.into());
     }
-    match args[0] as u32 {
+    // What is above the number is for calls that continue, and only the flush of caches has some.
+    if args[0] as u32 > COMMAND && args[0] as u32 & COMMAND != GNTTABOP_CACHE_FLUSH {
+        return Err(Errno::EINVAL.into());
+    }
+    match args[0] as u32 & COMMAND {
         GNTTABOP_MAP_GRANT_REF => each(hv, args, |op| map(hv, caller, op)),
         GNTTABOP_UNMAP_GRANT_REF => unmap(hv, caller, args),
         GNTTABOP_COPY => each(hv, args, |op| copy(hv, caller, op)),
@@ -70,6 +82,7 @@ pub fn grant_table_op<P: Platform>(
             op.status = status(grant::swap(hv, caller.domain, a, b));
             Ok(())
         }),
+        GNTTABOP_CACHE_FLUSH => each(hv, args, |op| cache_flush(hv, caller, op)),
         command => others(hv, caller, command, args[1], args[2] as u32),
     }
 }
@@ -196,8 +209,10 @@ fn copy<P: Platform>(hv: &Hypervisor<P>, caller: &Caller<'_>, op: &mut GnttabCop
     let find_side = |side: &GnttabCopyPtr, by_reference: bool| match DomId::new(side.domid) {
         DomId::SELF => Ok(caller.domain.clone()),
         // By frame number only of one's own.
-        _ if !by_reference => Err(Status::PermissionDenied),
-        id => find(hv, caller, id).ok_or(Status::BadDomain),
+        id => match find(hv, caller, id) {
+            Some(_) if !by_reference => Err(Status::PermissionDenied),
+            found => found.ok_or(Status::BadDomain),
+        },
     };
     let (from_grant, to_grant) = (op.flags & GNTCOPY_SOURCE_GREF != 0, op.flags & GNTCOPY_DEST_GREF != 0);
     let domains =
@@ -220,6 +235,34 @@ fn copy<P: Platform>(hv: &Hypervisor<P>, caller: &Caller<'_>, op: &mut GnttabCop
     let (source, target) = (place(&from, &op.source, from_grant), place(&to, &op.dest, to_grant));
     op.status = status(grant::copy(hv, caller.domain, source, target, usize::from(op.len))?);
     Ok(())
+}
+
+/// `GNTTABOP_cache_flush`: checks that the range is the caller's. Caches of this machine are coherent, so cleaning is done at once.
+fn cache_flush<P: Platform>(
+    hv: &Hypervisor<P>,
+    caller: &Caller<'_>,
+    op: &mut GnttabCacheFlush,
+) -> Result<(), Fail> {
+    let end = usize::from(op.offset) + usize::from(op.length);
+    let known = op.op & !(GNTTAB_CACHE_CLEAN | GNTTAB_CACHE_INVAL) == 0;
+    if usize::from(op.offset) >= PAGE_SIZE || end > PAGE_SIZE || !known {
+        return Err(Errno::EINVAL.into());
+    }
+    if op.length == 0 || op.op == 0 {
+        return Ok(());
+    }
+    match hv.frames.owner(Mfn::new(op.as_dev_bus_addr() >> PAGE_SHIFT)) {
+        frame::Owner::Io => Err(Errno::EINVAL.into()),
+        frame::Owner::Domain(owner) if owner == caller.domain.id => {
+            if op.op == GNTTAB_CACHE_INVAL {
+                Err(Errno::EOPNOTSUPP.into())
+            } else {
+                Ok(())
+            }
+        }
+        frame::Owner::Domain(_) => Err(Errno::EINVAL.into()),
+        _ => Err(Errno::EPERM.into()),
+    }
 }
 
 /// Operations on whole tables.
@@ -266,12 +309,12 @@ fn others<P: Platform>(
         }
         GNTTABOP_GET_STATUS_FRAMES => {
             let mut op: GnttabGetStatusFrames = read_one(hv, at)?;
-            op.status =
-                target(hv, caller, op.dom).map_or_else(|failed| failed as i16, |_| GNTST_GENERAL_ERROR);
+            // A table of version 1 has none; that many are given.
+            let found = if op.nr_frames == 0 { GNTST_OKAY } else { GNTST_GENERAL_ERROR };
+            op.status = target(hv, caller, op.dom).map_or_else(|failed| failed as i16, |_| found);
             write_one(hv, at, &op)?;
             Ok(Done::OK)
         }
-        GNTTABOP_CACHE_FLUSH => Err(Errno::EOPNOTSUPP.into()),
         _ => Err(Errno::ENOSYS.into()),
     }
 }
@@ -298,8 +341,11 @@ fn setup_table<P: Platform>(hv: &Hypervisor<P>, caller: &Caller<'_>, at: u64) ->
     op.status = match grant::grow(hv, &domain, op.nr_frames) {
         Ok(()) => {
             let list = GuestHandle::<u64>::new(op.frame_list.addr(), op.nr_frames.into())?;
-            grant::frames(hv, &domain, op.nr_frames, |index, mfn| list.write(hv, index.into(), &mfn.raw()))?;
-            GNTST_OKAY
+            let write = |index: u32, mfn: Mfn| list.write(hv, index.into(), &mfn.raw());
+            match grant::frames(hv, &domain, op.nr_frames, write) {
+                Ok(()) => GNTST_OKAY,
+                Err(_) => GNTST_BAD_VIRT_ADDR,
+            }
         }
         Err(_) => GNTST_GENERAL_ERROR,
     };

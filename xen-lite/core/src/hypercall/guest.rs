@@ -49,7 +49,8 @@ impl<T> GuestHandle<T> {
     #[inline(always)]
     pub fn new(va: u64, count: u64) -> Result<Self, Errno> {
         let bytes = count.checked_mul(size_of::<T>() as u64).ok_or(Errno::EFAULT)?;
-        if range_ok(va, bytes) {
+        // An empty array has a place, too.
+        if range_ok(va, bytes.max(1)) {
             return Ok(Self { start: va, count, of: PhantomData });
         }
         Self::cut(va).ok_or(Errno::EFAULT)

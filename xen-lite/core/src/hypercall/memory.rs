@@ -42,6 +42,7 @@ pub const SUBS: &[Sub] = &[
     refused(17, "XENMEM_get_pod_target", "no populate-on-demand, EINVAL"),
     full(18, "XENMEM_get_sharing_freed_pages"),
     full(19, "XENMEM_get_sharing_shared_pages"),
+    refused(21, "XENMEM_access_op", "PV domains have no physical map, EPERM or EINVAL"),
     refused(23, "XENMEM_add_to_physmap_batch", "PV domains have no physical map, EACCES"),
     full(24, "XENMEM_claim_pages"),
     refused(25, "XENMEM_machphys_compat_mfn_list", "no 32-bit PV guests, EOPNOTSUPP"),
@@ -93,7 +94,7 @@ pub fn memory_op<P: Platform>(
         public::XENMEM_MACHINE_MEMORY_MAP => maps::machine_memory_map(hv, caller, at),
         public::XENMEM_SET_MEMORY_MAP => maps::set_memory_map(hv, caller, at),
         public::XENMEM_MACHPHYS_MAPPING => maps::machphys_mapping(hv, at),
-        public::XENMEM_MACHPHYS_MFN_LIST => maps::machphys_mfn_list(hv, caller, at),
+        public::XENMEM_MACHPHYS_MFN_LIST => maps::machphys_mfn_list(hv, at),
         public::XENMEM_CLAIM_PAGES => extents::claim(hv, caller, at, start),
         public::XENMEM_GET_SHARING_FREED_PAGES | public::XENMEM_GET_SHARING_SHARED_PAGES => Ok(Done::OK),
         public::XENMEM_ACQUIRE_RESOURCE => resource::acquire(hv, caller, at),
@@ -121,6 +122,16 @@ pub fn memory_op<P: Platform>(
             // Populate-on-demand is for domains with a physical map.
             let _: public::PodTarget = read_one(hv, at)?;
             Err(Errno::EINVAL.into())
+        }
+        public::XENMEM_ACCESS_OP => {
+            let wanted: public::MemAccessOp = read_one(hv, at)?;
+            // Rights of a physical map, and of other domains only.
+            let own = [DomId::SELF, caller.domain.id].contains(&DomId::new(wanted.domid));
+            if own {
+                return Err(Errno::EPERM.into());
+            }
+            let exists = hv.domains.get(DomId::new(wanted.domid)).is_some();
+            Err(if exists { Errno::EINVAL } else { Errno::ESRCH }.into())
         }
         public::XENMEM_MACHPHYS_COMPAT_MFN_LIST => Err(Errno::EOPNOTSUPP.into()),
         public::XENMEM_RESERVED_DEVICE_MEMORY_MAP => maps::reserved_device_memory(hv, at),
@@ -159,8 +170,10 @@ fn check_start(command: u32) -> Result<(), Errno> {
 }
 
 fn no_physmap<P: Platform>(hv: &Hypervisor<P>, caller: &Caller<'_>, at: u64) -> Result<Done, Fail> {
-    named(hv, caller, at)?;
-    Err(Errno::EACCES.into())
+    let named: MemoryDomain = read_one(hv, at)?;
+    let id = DomId::new(named.domid);
+    let exists = id == DomId::SELF || id == caller.domain.id || hv.domains.get(id).is_some();
+    Err(if exists { Errno::EACCES } else { Errno::ESRCH }.into())
 }
 
 fn value(value: u64) -> Result<Done, Fail> {

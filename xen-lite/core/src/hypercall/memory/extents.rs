@@ -1,6 +1,8 @@
 //! Commands over lists of extents: increase, decrease, populate; and claims.
 
-use abi::memory::{MEMOP_EXTENT_SHIFT, MemoryReservation};
+use abi::memory::{
+    MEMOP_EXTENT_SHIFT, MemoryReservation, XENMEMF_EXACT_NODE_REQUEST, XENMEMF_POPULATE_ON_DEMAND,
+};
 
 use super::super::guest::{GuestHandle, read_one};
 use super::super::{Args, Caller};
@@ -27,6 +29,10 @@ pub(super) enum Command {
 
 /// More extents than this cannot be counted in a continued command.
 const MOST_EXTENTS: u64 = (u32::MAX >> MEMOP_EXTENT_SHIFT) as u64;
+
+/// One more than the node wanted, in `mem_flags`; there is only node 0.
+const NODE: u32 = 0xff << 8;
+const NODE_0: u32 = 1 << 8;
 
 /// Address bits in `mem_flags`.
 const ADDRESS_BITS: u32 = 0xff;
@@ -77,6 +83,16 @@ impl Work {
         start: u64,
     ) -> Result<Work, Errno> {
         if wanted.nr_extents > MOST_EXTENTS || start >= wanted.nr_extents {
+            return Err(Errno::EINVAL);
+        }
+        let flags = wanted.mem_flags;
+        // Who owns no machine does not choose nodes.
+        let other_node = flags & NODE != 0 && (flags & NODE != NODE_0 || !caller.domain.privileged);
+        // Populating on demand takes a physical map.
+        let on_demand = command == Command::Populate && flags & XENMEMF_POPULATE_ON_DEMAND != 0;
+        if on_demand
+            || (other_node && flags & XENMEMF_EXACT_NODE_REQUEST != 0 && command != Command::Decrease)
+        {
             return Err(Errno::EINVAL);
         }
         let target = self_or_control(hv, caller, DomId::new(wanted.domid))?;

@@ -122,15 +122,8 @@ pub(super) fn machphys_mapping<P: Platform>(hv: &Hypervisor<P>, at: u64) -> Resu
 /// `XENMEM_machphys_mfn_list`: the first frame of each 2 MiB of the table. The table is one run of frames, lent to `DOMID_XEN`.
 ///
 /// # Errors
-/// `EPERM` for others than control domains, `EFAULT`.
-pub(super) fn machphys_mfn_list<P: Platform>(
-    hv: &Hypervisor<P>,
-    caller: &Caller<'_>,
-    at: u64,
-) -> Result<Done, Fail> {
-    if !caller.domain.privileged {
-        return Err(Errno::EPERM.into());
-    }
+/// `EFAULT`.
+pub(super) fn machphys_mfn_list<P: Platform>(hv: &Hypervisor<P>, at: u64) -> Result<Done, Fail> {
     let wanted: MachphysMfnList = read_one(hv, at)?;
     let list = GuestHandle::<u64>::new(wanted.extent_start.addr(), u64::from(wanted.max_extents))?;
     let lent = |frame: &u64| hv.frames.owner(Mfn::new(*frame)) == Owner::Lent(DomId::XEN);

@@ -36,6 +36,7 @@ pub(super) fn acquire<P: Platform>(hv: &Hypervisor<P>, caller: &Caller<'_>, at: 
     let target = match DomId::new(wanted.domid) {
         DomId::SELF => return Err(Errno::ESRCH.into()),
         own if own == caller.domain.id => return Err(Errno::EPERM.into()),
+        other if hv.domains.get(other).is_none() => return Err(Errno::ESRCH.into()),
         other => control_over(hv, caller, other)?,
     };
     let asks = wanted.frame_list.is_null();

@@ -9,7 +9,7 @@ use abi::xen::{
 };
 
 use super::{
-    Progress, all_cpus, continues_without_list, cpus_of, flush_everything, flush_page, own_cpu, page_owner,
+    Progress, all_cpus, checked_owner, continues_without_list, cpus_of, flush_everything, flush_page, own_cpu,
 };
 use crate::Hypervisor;
 use crate::addr::{DomId, GuestVirt, Mfn, PAGE_SIZE};
@@ -67,7 +67,7 @@ pub fn mmuext_op<P: Platform>(
     }
     let mut progress = Progress::new(hv, args);
     let ops = GuestHandle::<MmuextOp>::new(args[0], progress.count)?;
-    let owner = page_owner(hv, caller, args[3] as u16)?;
+    let owner = checked_owner(hv, caller, args[3] as u16)?;
     let mut effects = Effects::NONE;
     let mut result = Ok(());
     while progress.at < progress.count {
@@ -148,7 +148,8 @@ fn one<P: Platform>(
             }
             Ok(())
         }
-        MMUEXT_FLUSH_CACHE | MMUEXT_FLUSH_CACHE_GLOBAL => own.and_then(|()| flush_cache(hv, caller)),
+        MMUEXT_FLUSH_CACHE => own.and_then(|()| flush_cache(hv, caller, Errno::EACCES)),
+        MMUEXT_FLUSH_CACHE_GLOBAL => own.and_then(|()| flush_cache(hv, caller, Errno::EINVAL)),
         MMUEXT_SET_LDT => own.and_then(|()| set_ldt(hv, caller, op, effects)),
         MMUEXT_CLEAR_PAGE => pages::with_writable(hv, owner, mfn, || hv.platform.clear(mfn)),
         MMUEXT_COPY_PAGE => copy_page(hv, owner, mfn, Mfn::new(op.as_src_mfn())),
@@ -179,9 +180,9 @@ fn pin<P: Platform>(hv: &Hypervisor<P>, mfn: Mfn, owner: DomId, kind: Kind) -> R
 }
 
 /// Only domains with hardware may slow the whole machine down.
-fn flush_cache<P: Platform>(hv: &Hypervisor<P>, caller: &Caller<'_>) -> Result<(), Fail> {
+fn flush_cache<P: Platform>(hv: &Hypervisor<P>, caller: &Caller<'_>, otherwise: Errno) -> Result<(), Fail> {
     if !caller.domain.privileged {
-        return Err(Errno::EACCES.into());
+        return Err(otherwise.into());
     }
     hv.platform.flush_cache();
     Ok(())
