@@ -20,6 +20,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("dom0", &["xen-lite-abi", "kernel-image", "domu-sdk"]),
     ("test-guests", &["xen-lite-abi", "domu-sdk", "fuzz-grammar"]),
     ("conformance", &["xen-lite-abi", "domu-sdk"]),
+    ("advisories", &["xen-lite-abi", "domu-sdk", "conformance"]),
     ("fuzz-grammar", &["xen-lite-abi"]),
     ("fuzz", &["xen-lite-abi", "kernel-image", "xen-lite-core", "dom0", "fuzz-grammar"]),
     ("runner", &[]),

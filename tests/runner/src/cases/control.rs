@@ -14,7 +14,8 @@ pub fn cases() -> Vec<Case> {
         console(),
         create_destroy(),
         refusals(),
-        self_checking(),
+        self_checking("selftest"),
+        self_checking("advisories"),
         typed(),
     ]
 }
@@ -50,13 +51,15 @@ fn console() -> Case {
         .type_line("poweroff")
 }
 
-/// The self-checking guest as a DomU, where it has a console ring and a xenstore.
-fn self_checking() -> Case {
-    let script = "create selftest; wait selftest 'RESULT: ' 90; log selftest; wait selftest 'RESULT: pass' 1; expect-gone selftest 30; poweroff";
-    Case::new("selftest-domu", "dom0")
+/// A self-checking guest as a DomU, where it has a console ring and a xenstore.
+fn self_checking(name: &str) -> Case {
+    let script = format!(
+        "create {name}; wait {name} 'RESULT: ' 90; log {name}; wait {name} 'RESULT: pass' 1; expect-gone {name} 30; poweroff"
+    );
+    Case::new(&format!("{name}-domu"), "dom0")
         .options("dom0_mem=128M")
         .initrd("tests.cpio")
-        .script(script)
+        .script(&script)
         .expect("SCRIPT ok", 180)
 }
 
