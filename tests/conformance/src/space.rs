@@ -5,6 +5,8 @@
 //! them out of an entry.
 
 use core::fmt;
+use core::sync::atomic::{AtomicU64, Ordering};
+use domu_sdk::abi::xen::MACH2PHYS_VIRT_START;
 
 pub use crate::{Answer, call};
 use domu_sdk::abi::xen::{DOMID_SELF, MmuUpdate, MmuextOp, hypercall};
@@ -164,5 +166,21 @@ pub fn own_id() -> u64 {
 
 /// A machine frame that is RAM but not this domain's: of the hypervisor, or of nobody.
 pub fn foreign() -> u64 {
-    (0x100..0x40_0000).find(|&mfn| memory::domain_frame(domu_sdk::Mfn(mfn)).is_none()).unwrap_or(0)
+    static FOUND: AtomicU64 = AtomicU64::new(0);
+    if FOUND.load(Ordering::Relaxed) == 0 {
+        FOUND.store(find_foreign(), Ordering::Relaxed);
+    }
+    FOUND.load(Ordering::Relaxed)
+}
+
+/// Looks for a frame that has a number in another domain, as those do that another domain owns. The first domain, alone in the machine, takes one
+/// that has none; its own shared pages have none either, so they are left out.
+fn find_foreign() -> u64 {
+    let end = domu_sdk::hypercall::memory::maximum_ram_page().map_or(0x2000, |mfn| mfn.0);
+    let not_ours = |mfn: &u64| memory::domain_frame(domu_sdk::Mfn(*mfn)).is_none();
+    let number = |mfn: u64| memory::probe(MACH2PHYS_VIRT_START + mfn * 8).unwrap_or(u64::MAX);
+    let mut others = (0x100..end).filter(not_ours).filter(|mfn| *mfn != start::info().shared_info >> 12);
+    let owned = others.clone().find(|mfn| number(*mfn) < end);
+    let first = others.next().unwrap_or(0);
+    if start::is_privileged() { first } else { owned.unwrap_or(first) }
 }

@@ -247,9 +247,9 @@ fn less() {
     }
     refusals(1, "decrease");
     // Back to as many as before, for the rows that follow.
-    for frame in [&frames[0], &frames[1], &mapped] {
+    for (index, frame) in [&frames[0], &frames[1], &mapped].into_iter().enumerate() {
         let mut list = [frame.pfn];
-        put!("populate.back", "{}", op(6, &mut reservation(&mut list, 0)));
+        put!(format_args!("populate.back{index}"), "{}", op(6, &mut reservation(&mut list, 0)));
     }
 }
 

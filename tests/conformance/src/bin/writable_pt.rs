@@ -95,7 +95,7 @@ fn whole(set: &Set) {
     for level in 2..=4_usize {
         store!(
             set,
-            format_args!("mov8.l{level}.table"),
+            format_args!("mov8.l{level}.hook"),
             level,
             0,
             0,
