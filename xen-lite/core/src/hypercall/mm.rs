@@ -9,6 +9,8 @@ use abi::xen::{
     MmuUpdate, UVMF_ALL, UVMF_FLUSHTYPE_MASK, UVMF_INVLPG, UVMF_TLB_FLUSH,
 };
 
+use core::sync::atomic::{Ordering, fence};
+
 use super::coverage::{Sub, full};
 use super::guest::{GuestHandle, read_bytes, read_one, write_one};
 use super::{Args, Caller};
@@ -349,7 +351,7 @@ fn flush_after<P: Platform>(
     }
     let cpus = match flags & !UVMF_FLUSHTYPE_MASK {
         0 => own_cpu(hv),
-        UVMF_ALL => all_cpus(hv),
+        UVMF_ALL => all_cpus(hv, caller.domain),
         bitmap => cpus_of(hv, caller.domain, bitmap)?,
     };
     match flags & UVMF_FLUSHTYPE_MASK {
@@ -378,9 +380,16 @@ fn own_cpu<P: Platform>(hv: &Hypervisor<P>) -> u64 {
     1 << (hv.platform.cpu().raw() & 63)
 }
 
+/// The CPUs that may have translations of a domain's address spaces, the calling one included.
 #[inline(always)]
-fn all_cpus<P: Platform>(hv: &Hypervisor<P>) -> u64 {
-    u64::MAX >> (64 - hv.platform.cpus().clamp(1, 64))
+fn all_cpus<P: Platform>(hv: &Hypervisor<P>, domain: &Domain) -> u64 {
+    if hv.platform.cpus() == 1 {
+        return own_cpu(hv);
+    }
+    // A CPU that enters the domain is in the set before it drops its translations: one that is not in it now sees what was
+    // changed before.
+    fence(Ordering::SeqCst);
+    own_cpu(hv) | domain.active_cpus.load(Ordering::SeqCst)
 }
 
 /// The CPUs that may have translations of these vCPUs, given as a bitmap in guest memory. A CPU on which a vCPU ran last may still hold some, so
@@ -394,7 +403,7 @@ fn cpus_of<P: Platform>(hv: &Hypervisor<P>, domain: &Domain, bitmap: u64) -> Res
     let bytes = &mut bytes[..vcpus.div_ceil(8).clamp(1, crate::domain::MAX_VCPUS as usize / 8)];
     read_bytes(hv, bitmap, bytes)?;
     let any = (0..vcpus).any(|vcpu| bytes.get(vcpu / 8).is_some_and(|byte| byte >> (vcpu % 8) & 1 == 1));
-    Ok(if any { all_cpus(hv) } else { 0 })
+    Ok(if any { all_cpus(hv, domain) } else { 0 })
 }
 
 impl From<Errno> for Stop {

@@ -43,6 +43,11 @@ impl Scheduler {
                     end_poll(&previous);
                     queue.current = Some(previous.clone());
                     self.set_slice(queue, cpu, now);
+                    let kicked = self.give_away(queue, cpu, now);
+                    drop(guard);
+                    if kicked.kick != 0 {
+                        hv.platform.kick(&kicked);
+                    }
                     return Decision { next: Some(previous), deadline: self.timers.program(hv, cpu) };
                 }
                 Back::Leaves => {}
@@ -64,9 +69,12 @@ impl Scheduler {
         queue.charged = now;
         queue.current = next.clone();
         self.set_slice(queue, cpu, now);
+        let mut effects = self.give_away(queue, cpu, now);
         drop(guard);
         if let Some(vcpu) = evicted {
-            let effects = self.wake(hv, &vcpu);
+            effects = effects.and(self.wake(hv, &vcpu));
+        }
+        if effects.kick != 0 {
             hv.platform.kick(&effects);
         }
         Decision { next, deadline: self.timers.program(hv, cpu) }
@@ -116,22 +124,6 @@ impl Scheduler {
             _ => u64::MAX,
         };
         self.slice_end[cpu.index()].store(end, Ordering::Relaxed);
-    }
-
-    /// Work for an idle CPU from another's queue. Only tries locks: two CPUs may want each other's.
-    fn steal(&self, cpu: CpuId) -> Option<Arc<Vcpu>> {
-        for (other, queue) in self.queues.iter().enumerate() {
-            if other == cpu.index() {
-                continue;
-            }
-            let Some(mut queue) = queue.try_lock() else { continue };
-            let mine = |vcpu: &Arc<Vcpu>| self.usable(vcpu.sched.allowed()) & 1 << cpu.raw() != 0;
-            let Some(place) = queue.waiting.iter().position(mine) else { continue };
-            let vcpu = queue.waiting.remove(place)?;
-            vcpu.sched.cpu.store(cpu.raw(), Ordering::Relaxed);
-            return Some(vcpu);
-        }
-        None
     }
 }
 

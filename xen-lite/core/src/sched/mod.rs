@@ -43,6 +43,7 @@ use crate::platform::Platform;
 use crate::time::Timers;
 use crate::trap::info::upcall_pending;
 
+mod balance;
 mod choose;
 pub mod control;
 mod policy;
@@ -78,6 +79,8 @@ pub struct Queue {
     charged: u64,
     /// The least virtual time that a waking vCPU gets: nobody gains by sleeping.
     floor: u64,
+    /// When it last looked for a CPU with less to do.
+    balanced: u64,
 }
 
 /// All run queues.
@@ -105,7 +108,7 @@ impl Scheduler {
     /// Queues for `cpus` CPUs (at most 64), all idle.
     pub fn new(cpus: u32, policy: Box<dyn Policy>) -> Scheduler {
         let cpus = cpus.clamp(1, 64);
-        let queue = || Queue { waiting: VecDeque::new(), current: None, started: 0, charged: 0, floor: 0 };
+        let queue = || Queue { waiting: VecDeque::new(), current: None, started: 0, charged: 0, floor: 0, balanced: 0 };
         Scheduler {
             queues: (0..cpus).map(|_| Mutex::new(queue())).collect::<Vec<_>>().into_boxed_slice(),
             idle: AtomicU64::new(u64::MAX >> (64 - cpus)),
@@ -258,7 +261,10 @@ impl Scheduler {
         let pick =
             [idle & soft, idle, if home_allowed { 0 } else { allowed }].into_iter().find(|set| *set != 0);
         if let Some(set) = pick {
-            vcpu.sched.cpu.store(set.trailing_zeros(), Ordering::Relaxed);
+            let cpu = set.trailing_zeros();
+            vcpu.sched.cpu.store(cpu, Ordering::Relaxed);
+            // The next one that wakes looks elsewhere. The CPU says so itself if it stays idle.
+            self.idle.fetch_and(!(1 << cpu), Ordering::Relaxed);
         }
     }
 

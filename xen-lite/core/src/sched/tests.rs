@@ -210,6 +210,34 @@ fn an_idle_cpu_takes_over_what_waits_elsewhere_within_the_affinity() {
     assert_eq!(hv.sched.set_affinity(&hv, first(&domains[0]), Some(4), None), Err(Errno::EINVAL));
 }
 
+/// How long each vCPU of domains with these numbers of vCPUs runs when all want to, in slices.
+fn shares(cpus: u32, vcpus: u32, slices: u64) -> Vec<u64> {
+    let hv = machine_of(64, cpus);
+    let domain = guest(&hv, 1, vcpus);
+    // All begin on the same CPU.
+    for vcpu in domain.vcpus() {
+        let _ = hv.sched.stop(&hv, vcpu);
+        vcpu.sched.cpu.store(0, Ordering::Relaxed);
+        let _ = hv.sched.wake(&hv, vcpu);
+    }
+    let end = slices * SLICE;
+    for now in (1..end).step_by(MS as usize) {
+        for cpu in 0..cpus {
+            let _ = choose(&hv, cpu, now);
+        }
+    }
+    domain.vcpus().iter().map(|vcpu| hv.sched.cpu_time(vcpu, end) / SLICE).collect()
+}
+
+#[test]
+fn busy_vcpus_spread_over_the_cpus_and_share_them_evenly() {
+    for (cpus, vcpus) in [(2, 2), (2, 3), (4, 4), (2, 8), (4, 6)] {
+        let fair = 200 * u64::from(cpus) / u64::from(vcpus);
+        let all = shares(cpus, vcpus, 200);
+        assert!(all.iter().all(|share| share.abs_diff(fair) <= fair / 10), "{cpus} CPUs, {all:?}");
+    }
+}
+
 #[test]
 fn a_pin_overrides_the_affinity_and_is_taken_back_once() {
     let hv = machine_of(32, 2);

@@ -135,9 +135,9 @@ fn one<P: Platform>(
             Ok(())
         }
         MMUEXT_TLB_FLUSH_LOCAL => own.map(|()| flush_everything(hv, own_cpu(hv))),
-        MMUEXT_TLB_FLUSH_ALL => own.map(|()| flush_everything(hv, all_cpus(hv))),
+        MMUEXT_TLB_FLUSH_ALL => own.map(|()| flush_everything(hv, all_cpus(hv, caller.domain))),
         MMUEXT_INVLPG_LOCAL => own.map(|()| flush_page(hv, address(op), own_cpu(hv))),
-        MMUEXT_INVLPG_ALL => own.map(|()| flush_page(hv, address(op), all_cpus(hv))),
+        MMUEXT_INVLPG_ALL => own.map(|()| flush_page(hv, address(op), all_cpus(hv, caller.domain))),
         MMUEXT_TLB_FLUSH_MULTI | MMUEXT_INVLPG_MULTI => {
             own?;
             let cpus = cpus_of(hv, caller.domain, op.as_vcpumask().addr()).map_err(|_| Errno::EINVAL)?;
