@@ -2,7 +2,7 @@
 #![no_std]
 #![no_main]
 
-use conformance::{Hex, area, at, bad, call, done, op, pages, row, trap, trapped};
+use conformance::{Hex, area, at, bad, call, done, op, pages, row, shared, trap, trapped};
 use domu_sdk::abi::callback::{CallbackRegister, CallbackUnregister};
 use domu_sdk::abi::xen::{DOMID_SELF, MMUEXT_SET_LDT, MmuextOp, TrapInfo, hypercall::*};
 
@@ -264,6 +264,8 @@ fn segment_base() {
 }
 
 fn callbacks() {
+    // No event while its callback is anywhere.
+    shared::set_mask(1);
     let (event, failsafe) = domu_sdk::arch::callback_stubs();
     for (name, address) in bad::ALL {
         for which in 0..3 {
@@ -306,6 +308,7 @@ fn callbacks() {
     let mut register =
         CallbackRegister { type_: 1, flags: 1, address: failsafe, ..CallbackRegister::default() };
     call_op(0, &mut register);
+    shared::set_mask(0);
 }
 
 fn call_op(command: u32, register: &mut CallbackRegister) -> conformance::Answer {

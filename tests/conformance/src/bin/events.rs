@@ -46,7 +46,13 @@ fn status(dom: u16, port: u32) -> String {
         return format!("{answer}");
     }
     let other = request.as_interdomain();
-    format!("status {} vcpu {} {} {}", request.status, request.vcpu, other.dom, if request.status == 2 { 0 } else { other.port })
+    format!(
+        "status {} vcpu {} {} {}",
+        request.status,
+        request.vcpu,
+        other.dom,
+        if request.status == 2 { 0 } else { other.port }
+    )
 }
 
 fn close(port: u32) -> Answer {
@@ -99,8 +105,23 @@ fn pointers() {
 }
 
 fn unbound() {
-    for (name, dom) in [("self", DOMID_SELF), ("none", 0x6fff), ("idle", 0x7fff), ("xen", 0x7ff2), ("io", 0x7ff1), ("invalid", 0x7ff4), ("big", 0xffff)] {
-        for (remote_name, remote_dom) in [("self", DOMID_SELF), ("zero", 0), ("none", 0x6fff), ("xen", 0x7ff2), ("invalid", 0x7ff4), ("big", 0xffff)] {
+    for (name, dom) in [
+        ("self", DOMID_SELF),
+        ("none", 0x6fff),
+        ("idle", 0x7fff),
+        ("xen", 0x7ff2),
+        ("io", 0x7ff1),
+        ("invalid", 0x7ff4),
+        ("big", 0xffff),
+    ] {
+        for (remote_name, remote_dom) in [
+            ("self", DOMID_SELF),
+            ("zero", 0),
+            ("none", 0x6fff),
+            ("xen", 0x7ff2),
+            ("invalid", 0x7ff4),
+            ("big", 0xffff),
+        ] {
             let mut request = EvtchnAllocUnbound { dom, remote_dom, ..EvtchnAllocUnbound::default() };
             let answer = event(EVTCHNOP_ALLOC_UNBOUND, &mut request);
             row!("unbound.{name}.{remote_name}", answer);
@@ -120,7 +141,8 @@ fn bind(remote_dom: u16, remote_port: u32) -> (Answer, u32) {
 }
 
 fn alloc() -> u32 {
-    let mut request = EvtchnAllocUnbound { dom: DOMID_SELF, remote_dom: DOMID_SELF, ..EvtchnAllocUnbound::default() };
+    let mut request =
+        EvtchnAllocUnbound { dom: DOMID_SELF, remote_dom: DOMID_SELF, ..EvtchnAllocUnbound::default() };
     event(EVTCHNOP_ALLOC_UNBOUND, &mut request);
     request.port
 }
@@ -173,7 +195,10 @@ fn virq() {
                 row!("virq.{number}.{vcpu:#x}.send", send(request.port));
                 let mut again = EvtchnBindVirq { virq: number, vcpu, ..EvtchnBindVirq::default() };
                 row!("virq.{number}.{vcpu:#x}.again", event(EVTCHNOP_BIND_VIRQ, &mut again));
-                row!("virq.{number}.{vcpu:#x}.move", event(EVTCHNOP_BIND_VCPU, &mut EvtchnBindVcpu { port: request.port, vcpu: 0 }));
+                row!(
+                    "virq.{number}.{vcpu:#x}.move",
+                    event(EVTCHNOP_BIND_VCPU, &mut EvtchnBindVcpu { port: request.port, vcpu: 0 })
+                );
                 row!("virq.{number}.{vcpu:#x}.close", close(request.port));
             }
         }
@@ -191,7 +216,10 @@ fn ipi() {
             row!("ipi.{vcpu:#x}.status", status(DOMID_SELF, request.port));
             row!("ipi.{vcpu:#x}.send", send(request.port));
             row!("ipi.{vcpu:#x}.pending", pending(request.port));
-            row!("ipi.{vcpu:#x}.move", event(EVTCHNOP_BIND_VCPU, &mut EvtchnBindVcpu { port: request.port, vcpu: 0 }));
+            row!(
+                "ipi.{vcpu:#x}.move",
+                event(EVTCHNOP_BIND_VCPU, &mut EvtchnBindVcpu { port: request.port, vcpu: 0 })
+            );
             row!("ipi.{vcpu:#x}.bind", bind(DOMID_SELF, request.port).0);
             row!("ipi.{vcpu:#x}.close", close(request.port));
         }
@@ -220,13 +248,19 @@ fn ports() {
         row!("port.{name}.status", status(DOMID_SELF, number));
         row!("port.{name}.unmask", event(EVTCHNOP_UNMASK, &mut EvtchnUnmask { port: number }));
         row!("port.{name}.vcpu", event(EVTCHNOP_BIND_VCPU, &mut EvtchnBindVcpu { port: number, vcpu: 0 }));
-        row!("port.{name}.priority", event(EVTCHNOP_SET_PRIORITY, &mut EvtchnSetPriority { port: number, priority: 7 }));
+        row!(
+            "port.{name}.priority",
+            event(EVTCHNOP_SET_PRIORITY, &mut EvtchnSetPriority { port: number, priority: 7 })
+        );
     }
     for vcpu in [0_u32, 1, 63, 8192, u32::MAX] {
         row!("vcpu.{vcpu:#x}", event(EVTCHNOP_BIND_VCPU, &mut EvtchnBindVcpu { port, vcpu }));
     }
     for priority in [0_u32, 15, 16, u32::MAX] {
-        row!("priority.{priority:#x}", event(EVTCHNOP_SET_PRIORITY, &mut EvtchnSetPriority { port, priority }));
+        row!(
+            "priority.{priority:#x}",
+            event(EVTCHNOP_SET_PRIORITY, &mut EvtchnSetPriority { port, priority })
+        );
     }
     for (name, dom) in [("none", 0x6fff_u16), ("xen", 0x7ff2), ("invalid", 0x7ff4), ("big", 0xffff)] {
         row!("status.{name}", status(dom, port));
@@ -254,7 +288,18 @@ fn scheduling() {
         let request = SchedRemoteShutdown { domain_id, reason: 0, ..SchedRemoteShutdown::default() };
         row!("remote-shutdown.{name}", sched(SCHEDOP_REMOTE_SHUTDOWN, at(&request)));
     }
-    for (name, id, timeout) in [("start", 0_u32, 1000_u32), ("start-2", 0, 1000), ("start-3", 0, 1000), ("kick-1", 1, 1000), ("kick-2", 2, 1000), ("kick-3", 3, 1000), ("kick-big", u32::MAX, 5), ("stop-1", 1, 0), ("stop-1-again", 1, 0), ("stop-2", 2, 0)] {
+    for (name, id, timeout) in [
+        ("start", 0_u32, 1000_u32),
+        ("start-2", 0, 1000),
+        ("start-3", 0, 1000),
+        ("kick-1", 1, 1000),
+        ("kick-2", 2, 1000),
+        ("kick-3", 3, 1000),
+        ("kick-big", u32::MAX, 5),
+        ("stop-1", 1, 0),
+        ("stop-1-again", 1, 0),
+        ("stop-2", 2, 0),
+    ] {
         row!("watchdog.{name}", sched(SCHEDOP_WATCHDOG, at(&SchedWatchdog { id, timeout })));
     }
     for pcpu in [-1_i32, 0, 1, 1000, i32::MIN, -1] {
@@ -330,11 +375,24 @@ fn vcpus() {
     row!("vcpu.high-bits", vcpu(VCPUOP_IS_UP, 1 << 32, 0));
     row!("vcpu.unknown", vcpu(99, 0, 0));
     for period in [0_u64, 1, 999_999, 1_000_000, 1 << 40, u64::MAX / 2, u64::MAX] {
-        row!("periodic.{period:#x}", vcpu(VCPUOP_SET_PERIODIC_TIMER, 0, at(&VcpuSetPeriodicTimer { period_ns: period })));
+        row!(
+            "periodic.{period:#x}",
+            vcpu(VCPUOP_SET_PERIODIC_TIMER, 0, at(&VcpuSetPeriodicTimer { period_ns: period }))
+        );
     }
     row!("periodic.stop", vcpu(VCPUOP_STOP_PERIODIC_TIMER, 0, 0));
-    for (name, timeout, flags) in [("past", 1_u64, 0_u32), ("past-future", 1, 1), ("far", 1 << 50, 0), ("far-future", 1 << 50, 1), ("negative", u64::MAX, 0), ("negative-future", u64::MAX, 1), ("flags", 1 << 50, 2), ("all-flags", 1, u32::MAX)] {
-        let request = VcpuSetSingleshotTimer { timeout_abs_ns: timeout, flags, ..VcpuSetSingleshotTimer::default() };
+    for (name, timeout, flags) in [
+        ("past", 1_u64, 0_u32),
+        ("past-future", 1, 1),
+        ("far", 1 << 50, 0),
+        ("far-future", 1 << 50, 1),
+        ("negative", u64::MAX, 0),
+        ("negative-future", u64::MAX, 1),
+        ("flags", 1 << 50, 2),
+        ("all-flags", 1, u32::MAX),
+    ] {
+        let request =
+            VcpuSetSingleshotTimer { timeout_abs_ns: timeout, flags, ..VcpuSetSingleshotTimer::default() };
         row!("single.{name}", vcpu(VCPUOP_SET_SINGLESHOT_TIMER, 0, at(&request)));
     }
     row!("single.stop", vcpu(VCPUOP_STOP_SINGLESHOT_TIMER, 0, 0));
@@ -358,7 +416,7 @@ fn areas() {
         row!("time-area.{name}", vcpu(VCPUOP_REGISTER_VCPU_TIME_MEMORY_AREA, 0, at(&where_)));
     }
     for (name, mfn, offset) in [
-        ("bad-frame", 1_u64, 0_u32),
+        ("bad-frame", 0x10_0000_u64, 0_u32),
         ("no-frame", u64::MAX, 0),
         ("bad-offset", page.mfn(0).0, 4096),
         ("crossing", page.mfn(0).0, 4090),
@@ -390,7 +448,10 @@ fn second() {
     row!("second.runstate", vcpu(VCPUOP_GET_RUNSTATE_INFO, 1, at(&state)));
     // SAFETY: the hypervisor wrote it.
     row!("second.runstate.state", Hex(unsafe { core::ptr::from_ref(&state.state).read_volatile() } as u64));
-    row!("second.timer", vcpu(VCPUOP_SET_PERIODIC_TIMER, 1, at(&VcpuSetPeriodicTimer { period_ns: 1 << 30 })));
+    row!(
+        "second.timer",
+        vcpu(VCPUOP_SET_PERIODIC_TIMER, 1, at(&VcpuSetPeriodicTimer { period_ns: 1 << 30 }))
+    );
     row!("second.timer.stop", vcpu(VCPUOP_STOP_PERIODIC_TIMER, 1, 0));
     row!("second.nmi", vcpu(VCPUOP_SEND_NMI, 1, 0));
     let request = VcpuSetSingleshotTimer { timeout_abs_ns: 1 << 50, ..VcpuSetSingleshotTimer::default() };
@@ -402,7 +463,7 @@ fn fifo() {
     let page = pages::take(4);
     let control = page.mfn(0).0;
     for (name, gfn, offset, vcpu) in [
-        ("bad-frame", 1_u64, 0_u32, 0_u32),
+        ("bad-frame", 0x10_0000_u64, 0_u32, 0_u32),
         ("no-frame", u64::MAX, 0, 0),
         ("bad-offset", control, 4096, 0),
         ("late-offset", control, 4096 - 64, 0),
@@ -410,7 +471,8 @@ fn fifo() {
         ("unaligned-4", control, 4, 0),
         ("no-vcpu", control, 0, 63),
     ] {
-        let mut request = EvtchnInitControl { control_gfn: gfn, offset, vcpu, ..EvtchnInitControl::default() };
+        let mut request =
+            EvtchnInitControl { control_gfn: gfn, offset, vcpu, ..EvtchnInitControl::default() };
         row!("fifo.init.{name}", event(EVTCHNOP_INIT_CONTROL, &mut request));
         if request.link_bits != 0 {
             row!("fifo.init.{name}.link-bits", Hex(request.link_bits.into()));
@@ -418,11 +480,12 @@ fn fifo() {
     }
     let mut expand = EvtchnExpandArray { array_gfn: page.mfn(1).0 };
     row!("fifo.expand.early", event(EVTCHNOP_EXPAND_ARRAY, &mut expand));
-    let mut request = EvtchnInitControl { control_gfn: control, offset: 0, vcpu: 0, ..EvtchnInitControl::default() };
+    let mut request =
+        EvtchnInitControl { control_gfn: control, offset: 0, vcpu: 0, ..EvtchnInitControl::default() };
     row!("fifo.init", event(EVTCHNOP_INIT_CONTROL, &mut request));
     row!("fifo.init.link-bits", Hex(request.link_bits.into()));
     row!("fifo.init.again", event(EVTCHNOP_INIT_CONTROL, &mut request));
-    for (name, gfn) in [("bad-frame", 1_u64), ("no-frame", u64::MAX)] {
+    for (name, gfn) in [("bad-frame", 0x10_0000_u64), ("no-frame", u64::MAX)] {
         row!("fifo.expand.{name}", event(EVTCHNOP_EXPAND_ARRAY, &mut EvtchnExpandArray { array_gfn: gfn }));
     }
     let mut expand = EvtchnExpandArray { array_gfn: page.mfn(1).0 };
@@ -431,17 +494,31 @@ fn fifo() {
     let port = alloc();
     let (_, local) = bind(DOMID_SELF, port);
     for priority in [0_u32, 3, 15, 16, u32::MAX] {
-        row!("fifo.priority.{priority:#x}", event(EVTCHNOP_SET_PRIORITY, &mut EvtchnSetPriority { port, priority }));
+        row!(
+            "fifo.priority.{priority:#x}",
+            event(EVTCHNOP_SET_PRIORITY, &mut EvtchnSetPriority { port, priority })
+        );
     }
     row!("fifo.send", send(local));
     row!("fifo.unmask", event(EVTCHNOP_UNMASK, &mut EvtchnUnmask { port }));
     for word in 0..4 {
-        row!("fifo.control.{word}", Hex(u64::from_le_bytes(page[8 * word..8 * word + 8].try_into().unwrap_or([0; 8]))));
+        row!(
+            "fifo.control.{word}",
+            Hex(u64::from_le_bytes(page[8 * word..8 * word + 8].try_into().unwrap_or([0; 8])))
+        );
     }
     row!("fifo.close", format!("{} {}", close(local), close(port)));
     // A port that is still in a queue is not given out again.
     let again = [alloc(), alloc(), alloc()];
-    row!("fifo.again", format!("{} {} {}", again[0].wrapping_sub(port) as i32, again[1].wrapping_sub(port) as i32, again[2].wrapping_sub(port) as i32));
+    row!(
+        "fifo.again",
+        format!(
+            "{} {} {}",
+            again[0].wrapping_sub(port) as i32,
+            again[1].wrapping_sub(port) as i32,
+            again[2].wrapping_sub(port) as i32
+        )
+    );
     for port in again {
         close(port);
     }
@@ -453,7 +530,8 @@ fn many() {
     let mut last = 0;
     let mut count = 0_u64;
     let answer = loop {
-        let mut request = EvtchnAllocUnbound { dom: DOMID_SELF, remote_dom: DOMID_SELF, ..EvtchnAllocUnbound::default() };
+        let mut request =
+            EvtchnAllocUnbound { dom: DOMID_SELF, remote_dom: DOMID_SELF, ..EvtchnAllocUnbound::default() };
         let answer = event(EVTCHNOP_ALLOC_UNBOUND, &mut request);
         if answer.0 != 0 || count > 1500 {
             break answer;

@@ -42,7 +42,7 @@ fn written() {
             _ => 16,
         };
         row!("{name}.beyond", Bytes(&buffer[room..room + 4]));
-        if command == 5 || command == 8 {
+        if command == 5 || command == 8 && domu_sdk::start::is_initial_domain() {
             row!("{name}.value", Bytes(&buffer[..room]));
         }
     }

@@ -186,6 +186,9 @@ impl<P: Platform> Context for View<'_, '_, '_, P> {
 }
 
 impl<P: Platform> GuestCpu for View<'_, '_, '_, P> {
+    fn first_domain(&self) -> bool {
+        self.caller.domain.privileged
+    }
     fn code(&mut self) -> Option<Code> {
         let cs = self.caller.state.regs.cs & 0xffff;
         let descriptor = match cs as u16 {

@@ -108,6 +108,8 @@ pub enum Loaded {
 ///
 /// Numbers of general registers are the CPU's encoding: 0 RAX, 1 RCX, 2 RDX, 3 RBX, 4 RSP, 5 RBP, 6 RSI, 7 RDI, 8 to 15.
 pub trait GuestCpu {
+    /// Whether this is the first domain, which sees a little more of the machine.
+    fn first_domain(&self) -> bool;
     /// The code segment; `None` if the selector names no code segment.
     fn code(&mut self) -> Option<Code>;
     /// Reads code bytes at a linear address, all or nothing.

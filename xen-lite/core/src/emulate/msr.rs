@@ -47,7 +47,7 @@ const MCG_CAP_VALUE: u64 = 2;
 /// LFENCE serialises.
 const DE_CFG_VALUE: u64 = 1 << 1;
 
-/// What an AMD processor has; zero here, and read-only.
+/// What an AMD processor has; zero here, read-only, and only for the first domain.
 const AMD_ZERO: [u32; 3] = [AMD_SYSCFG, AMD_TOP_MEM, AMD_TSEG_BASE];
 
 /// What an AMD processor has; zero here, and writes are ignored: performance counters, bridge configuration, P-states.
@@ -86,7 +86,8 @@ pub fn read<C: GuestCpu>(cpu: &mut C, number: u32) -> Option<u64> {
                 0
             }
         }
-        _ if (AMD_ZERO.contains(&number) || amd_ignored(number)) && is_amd(cpu) => 0,
+        _ if amd_ignored(number) && is_amd(cpu) => 0,
+        _ if AMD_ZERO.contains(&number) && cpu.first_domain() && is_amd(cpu) => 0,
         _ => return None,
     })
 }

@@ -138,6 +138,9 @@ impl GuestCpu for Fake {
         }
         Ok(())
     }
+    fn first_domain(&self) -> bool {
+        true
+    }
     fn cr(&self, number: u8) -> u64 {
         match number {
             0 => 0x8005_0033 | u64::from(self.ts) << 3,

@@ -64,8 +64,9 @@ pub fn event_channel_op_compat<P: Platform>(
     event_channel_op(hv, caller, &mut [command.into(), at, 0, 0, 0, 0])
 }
 
-/// Numbers of physical interrupts that there could be.
+/// Numbers of physical interrupts that there could be, for the first domain and for others.
 const NR_PIRQS: u32 = 256;
+const NR_PIRQS_OF_GUESTS: u32 = 56;
 
 fn others<P: Platform>(hv: &Hypervisor<P>, caller: &Caller<'_>, command: u32, at: u64) -> Result<Done, Fail> {
     let domain = caller.domain;
@@ -86,7 +87,8 @@ fn others<P: Platform>(hv: &Hypervisor<P>, caller: &Caller<'_>, command: u32, at
         EVTCHNOP_BIND_PIRQ => {
             let op: EvtchnBindPirq = read_one(hv, at)?;
             // No physical interrupt is any domain's.
-            let errno = if op.pirq < NR_PIRQS { Errno::EPERM } else { Errno::EINVAL };
+            let numbers = if domain.id == DomId::DOM0 { NR_PIRQS } else { NR_PIRQS_OF_GUESTS };
+            let errno = if op.pirq < numbers { Errno::EPERM } else { Errno::EINVAL };
             return Err(errno.into());
         }
         EVTCHNOP_CLOSE => {

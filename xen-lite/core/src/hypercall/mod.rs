@@ -18,6 +18,7 @@ use crate::platform::Platform;
 pub mod console;
 pub mod coverage;
 pub mod cpu;
+mod denied;
 pub mod domctl;
 pub mod event;
 pub mod grant;
@@ -167,7 +168,7 @@ pub fn dispatch<P: Platform>(
         return Err(Fail::Errno(Errno::ENOSYS));
     };
     if row.who == Who::Privileged && !caller.domain.privileged {
-        return Err(Fail::Errno(Errno::EPERM));
+        return Err(Fail::Errno(denied::refusal(hv, number, args[0])));
     }
     (row.handler)(hv, caller, args)
 }

@@ -66,10 +66,10 @@ pub fn sched_op<P: Platform>(
             return watchdog(hv, caller, op.id, op.timeout);
         }
         SCHEDOP_PIN_OVERRIDE => {
-            let op: SchedPinOverride = read_one(hv, at)?;
             if caller.domain.id != DomId::DOM0 {
                 return Err(Errno::EPERM.into());
             }
+            let op: SchedPinOverride = read_one(hv, at)?;
             hv.sched.pin(hv, caller.vcpu, u32::try_from(op.pcpu).ok())?
         }
         _ => return Err(Errno::ENOSYS.into()),
