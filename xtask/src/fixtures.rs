@@ -6,6 +6,7 @@
 //! | `debian-initramfs.gz` | userland for Debian's kernel: a static busybox that greets, echoes lines, powers off |
 //! | `debian.cpio`, `grub.cpio`, `broken.cpio` | initrds for Dom0 with these guests |
 //! | `tests.cpio`, `hostile.cpio` | the guests of `tests/guests`; the hostile one, its neighbour and a script |
+//! | `smp.cpio` | Debian's kernel with four CPUs, and two small guests beside it |
 //! | `conformance.cpio` | the kernels of `tests/conformance` as guests |
 //! | `broken/NAME` | kernels that must be refused |
 //! | `multiboot1.iso`, `multiboot2.iso` | CDs that start xen-lite with GRUB |
@@ -28,7 +29,7 @@ const LINUX_INIT: &str = r#"#!/bin/busybox sh
 /bin/busybox mount -t proc proc /proc
 /bin/busybox mount -t sysfs sys /sys
 exec </dev/hvc0 >/dev/hvc0 2>&1
-echo "USERLAND type=$(/bin/busybox cat /sys/hypervisor/type) sum=$((6 * 7))"
+echo "USERLAND type=$(/bin/busybox cat /sys/hypervisor/type) sum=$((6 * 7)) cpus=$(/bin/busybox grep -c ^processor /proc/cpuinfo)"
 while read -r line; do
     case "$line" in
         poweroff) echo "GOING DOWN"; /bin/busybox poweroff -f ;;
@@ -107,6 +108,25 @@ pub fn own(paths: &Paths, names: &[String]) -> Result<()> {
         .map(|(name, kernel)| (name.as_str(), &kernel[..], config(name, 48, "")))
         .collect();
     write(&paths.image.join("tests.cpio"), &guests(&list)?)
+}
+
+/// Prepares an initrd with Debian's kernel as a guest with several CPUs, and two guests of this project.
+///
+/// # Errors
+/// If a guest was not built, or a file of Debian's is missing.
+pub fn several_cpus(paths: &Paths) -> Result<()> {
+    let image = |name: &str| read(&paths.image.join(name));
+    let (linux, initramfs) = (image("vmlinuz")?, image("debian-initramfs.gz")?);
+    let (hello, counter) = (image("guests/hello")?, image("guests/counter")?);
+    let text = "name = \"debian4\"\nkernel = \"guests/debian4\"\nmemory = 192\nvcpus = 4\n\
+                ramdisk = \"guests/debian-initramfs\"\nextra = \"console=hvc0\"\n";
+    let list = [
+        ("debian4", &linux[..], text.to_string()),
+        ("debian-initramfs", &initramfs, String::new()),
+        ("hello", &hello, config("hello", 16, "")),
+        ("counter", &counter, config("counter", 16, "")),
+    ];
+    write(&paths.image.join("smp.cpio"), &guests(&list)?)
 }
 
 /// Prepares an initrd with the kernels of the conformance suite, under their names.

@@ -81,6 +81,7 @@ fn prepare(paths: &Paths, cases: &[Case], options: &Options) -> Result<()> {
         build::initrd(paths, &[])?;
         fixtures::own(paths, &names)?;
         fixtures::hostile(paths)?;
+        fixtures::several_cpus(paths)?;
         fixtures::broken(paths, &software)?;
     }
     if !conforming.is_empty() {

@@ -6,6 +6,7 @@
 //! | [`control`] | Dom0's shell: create, list, destroy, refusals |
 //! | [`foreign`] | software of others as guests: Debian's Linux, GRUB |
 //! | [`hostile`] | guests that do what they must not |
+//! | [`smp`] | machines and guests with several CPUs |
 //!
 //! A test of the ABI is a guest of `tests/guests` that checks itself and prints a line that starts with `TEST`; such a
 //! guest is one row in [`boot::SELF_CHECKING`].
@@ -14,6 +15,7 @@ pub mod boot;
 pub mod control;
 pub mod foreign;
 pub mod hostile;
+pub mod smp;
 
 use crate::case::Case;
 
@@ -32,6 +34,7 @@ pub const REFUSED: &[(&str, &str)] = &[
 /// All cases. The slow ones come first, so that no long run starts when the others are done.
 pub fn all() -> Vec<Case> {
     let mut cases = foreign::cases();
+    cases.extend(smp::cases());
     cases.extend(hostile::cases());
     cases.extend(control::cases());
     cases.extend(boot::cases());
