@@ -305,6 +305,7 @@ fn assemble(world: World, frames: FrameTable) -> Hypervisor<World> {
         sched: Default::default(),
         config: Config {
             fpu_bytes: 576,
+            build_id: (0..20).collect(),
             command_line: "".into(),
             noreboot: true,
             memory_map: Vec::from([(0, total_frames * PAGE_SIZE as u64, 1)]),
@@ -323,6 +324,8 @@ pub fn domain(hv: &Hypervisor<World>, id: u16, privileged: bool, frames: u32) ->
     let id = DomId::new(id);
     let shared = crate::mm::alloc_shared(hv, id).expect("a frame for shared_info");
     let domain = Arc::new(Domain::new(id, privileged, shared, frames.max(16) * 2));
+    let assists = 1 << abi::xen::VMASST_TYPE_WRITABLE_PAGETABLES;
+    domain.vm_assist.store(assists, core::sync::atomic::Ordering::Relaxed);
     let vcpu = Vcpu::new(VcpuId::new(0), Arc::downgrade(&domain), VcpuState::new(576));
     domain.set_vcpus(Box::new([vcpu])).expect("the domain is new");
     hv.domains.insert(domain.clone()).expect("the number is free");

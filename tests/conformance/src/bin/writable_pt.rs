@@ -184,6 +184,11 @@ fn arithmetic(set: &Set) {
     store!(set, "test", 1, 0, 0x1230, 0x1230, 0, "test [rdi], rsi");
 }
 
+/// The plainest of all stores.
+fn plain(set: &Set, when: &str) {
+    store!(set, format_args!("mov8.{when}"), 1, 0, 0, set.data.entry(7), 0, "mov [rdi], rsi");
+}
+
 /// Stores to read-only frames that are no tables.
 fn others(set: &Set) {
     let plain = Frame::table();
@@ -230,9 +235,13 @@ fn main() {
     for level in 1..=4 {
         put!(format_args!("pin{level}"), "{}", pin(level, set.tables[level as usize - 1].mfn));
     }
+    plain(set, "before");
+    put!("assist.enable", "{}", call(hypercall::VM_ASSIST, [0, 2, 0, 0, 0]));
     whole(set);
     parts(set);
     arithmetic(set);
+    put!("assist.disable", "{}", call(hypercall::VM_ASSIST, [1, 2, 0, 0, 0]));
+    plain(set, "after");
     others(set);
     conformance::done();
 }

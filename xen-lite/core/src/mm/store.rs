@@ -1,12 +1,14 @@
 //! A guest's plain store to one of its L1 tables.
 //!
-//! Tables are mapped read-only, so the store faults. Rather than making every guest use a hypercall, the instruction is looked
-//! at, its effect on the entry is computed, and the new entry goes the ordinary way of [`super::update`]. What is not
-//! understood, is not aligned to its size, or is refused, is the guest's page fault.
+//! Tables are mapped read-only, so the store faults. A guest that asked for it (`vm_assist`), and one with hardware in any case, need
+//! not use a hypercall then: the instruction is looked at, its effect on the entry is computed, and the new entry goes the ordinary
+//! way of [`super::update`]. What is not understood, is not aligned to its size, or is refused, is the guest's page fault.
 //!
 //! The decoder knows the instructions with which kernels write entries: `mov` in its forms, `xchg`, `cmpxchg`, `xadd`, the arithmetic with a
 //! memory destination, the bit instructions, `stos` and `movs`. The fault address is the operand's address, so the addressing form
 //! matters for the instruction's length only. A repeated instruction is done once for each fault.
+
+use abi::xen::VMASST_TYPE_WRITABLE_PAGETABLES;
 
 use crate::addr::{GuestVirt, PAGE_SIZE};
 use crate::domain::{Mode, Registers};
@@ -45,6 +47,10 @@ pub fn emulate_pt_write<P: Platform>(
 ) -> Option<Effects> {
     let wanted = FAULT_PRESENT | FAULT_WRITE;
     if error_code & (wanted | FAULT_RESERVED | FAULT_FETCH) != wanted || caller.state.mode != Mode::Kernel {
+        return None;
+    }
+    // As on upstream, a domain with hardware need not ask for it.
+    if !caller.domain.privileged && !caller.domain.assists(VMASST_TYPE_WRITABLE_PAGETABLES) {
         return None;
     }
     let va = GuestVirt::new(va);
