@@ -6,4 +6,5 @@ fn main() {
     println!("cargo:rustc-link-arg-bins=-T{folder}/link.ld");
     println!("cargo:rustc-link-arg-bins=--no-pie");
     println!("cargo:rustc-link-arg-bins=--gc-sections");
+    println!("cargo:rustc-link-arg-bins=--build-id=sha1");
 }

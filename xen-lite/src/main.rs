@@ -16,6 +16,7 @@ extern crate alloc;
 mod acpi;
 mod apic;
 mod boot;
+mod build_id;
 mod console;
 mod cpu;
 mod entry;

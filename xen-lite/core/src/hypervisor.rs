@@ -31,6 +31,8 @@ pub struct Config {
     pub fpu_bytes: usize,
     /// The command line, as `xen_version` and `xl info` show it.
     pub command_line: alloc::string::String,
+    /// What identifies the build (`XENVER_build_id`); empty: nothing does.
+    pub build_id: alloc::vec::Vec<u8>,
     /// Do not reset after a panic or when Dom0 crashes.
     pub noreboot: bool,
     /// The machine's memory map as the loader gave it: start, length, E820 type.

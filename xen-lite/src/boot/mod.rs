@@ -206,6 +206,7 @@ fn install(
         sched: Scheduler::new(percpu::count(), policy(&options.sched)),
         config: Config {
             fpu_bytes: features.fpu_bytes,
+            build_id: crate::build_id::build_id().to_vec(),
             command_line: String::from(boot.options()),
             noreboot: options.noreboot,
             memory_map: boot

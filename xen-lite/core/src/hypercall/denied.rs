@@ -3,7 +3,10 @@
 //! Their shims are never reached; but tools that probe go by the first thing that is wrong, in upstream's order: the pointer,
 //! the interface's version, the target, and only then the right.
 
-use abi::domctl::{XEN_DOMCTL_CREATEDOMAIN, XEN_DOMCTL_GETDOMAININFO, XEN_DOMCTL_INTERFACE_VERSION};
+use abi::domctl::{
+    XEN_DOMCTL_ASSIGN_DEVICE, XEN_DOMCTL_CREATEDOMAIN, XEN_DOMCTL_DEASSIGN_DEVICE, XEN_DOMCTL_GETDOMAININFO,
+    XEN_DOMCTL_INTERFACE_VERSION,
+};
 use abi::platform::XENPF_INTERFACE_VERSION;
 use abi::sysctl::XEN_SYSCTL_INTERFACE_VERSION;
 use abi::xen::hypercall::{DOMCTL, PLATFORM_OP, SYSCTL};
@@ -39,6 +42,9 @@ pub fn refusal<P: Platform>(hv: &Hypervisor<P>, number: u64, at: u64) -> Errno {
 }
 
 fn no_target<P: Platform>(hv: &Hypervisor<P>, command: u32, target: DomId) -> Errno {
+    if target == DomId::IO && matches!(command, XEN_DOMCTL_ASSIGN_DEVICE | XEN_DOMCTL_DEASSIGN_DEVICE) {
+        return Errno::EPERM;
+    }
     let question = command == XEN_DOMCTL_GETDOMAININFO;
     let found = if question { hv.domains.next_from(target) } else { hv.domains.get(target) };
     match found {

@@ -3,7 +3,7 @@
 use abi::features::*;
 use abi::version::*;
 
-use super::coverage::{Sub, full, partial};
+use super::coverage::{Sub, full};
 use super::guest::{read_one, write_bytes, write_one};
 use super::{Args, Caller};
 use crate::Hypervisor;
@@ -23,7 +23,7 @@ pub const SUBS: &[Sub] = &[
     full(XENVER_PAGESIZE, "XENVER_pagesize"),
     full(XENVER_GUEST_HANDLE, "XENVER_guest_handle"),
     full(XENVER_COMMANDLINE, "XENVER_commandline"),
-    partial(XENVER_BUILD_ID, "XENVER_build_id", "no build id in the image: ENODATA"),
+    full(XENVER_BUILD_ID, "XENVER_build_id"),
 ];
 
 /// The Xen version whose ABI this is, as `XENVER_version` encodes it.
@@ -69,10 +69,30 @@ fn write_answer<P: Platform>(
             text::<1024, P>(hv, buffer, shown)?;
         }
         XENVER_BUILD_ID if !caller.domain.privileged => return Err(Errno::EPERM.into()),
-        XENVER_BUILD_ID => return Err(Errno::ENODATA.into()),
+        XENVER_BUILD_ID => return build_id(hv, buffer),
         _ => return Err(Errno::ENOSYS.into()),
     }
     Ok(Done::OK)
+}
+
+/// `struct xen_build_id`: its room in, the bytes out; the result is their number. A null pointer asks for the number only.
+fn build_id<P: Platform>(hv: &Hypervisor<P>, buffer: u64) -> Result<Done, Fail> {
+    let id = &hv.config.build_id;
+    if id.is_empty() {
+        return Err(Errno::ENODATA.into());
+    }
+    if buffer != 0 {
+        let room: u32 = read_one(hv, buffer)?;
+        if room == 0 {
+            return Err(Errno::EINVAL.into());
+        }
+        if (room as usize) < id.len() {
+            return Err(Errno::ENOBUFS.into());
+        }
+        let bytes = core::mem::offset_of!(BuildId, buf) as u64;
+        write_bytes(hv, buffer.checked_add(bytes).ok_or(Errno::EFAULT)?, id)?;
+    }
+    Ok(Done::value(id.len() as i64))
 }
 
 /// Writes a text into a fixed field of `N` bytes, zero-filled and terminated.
