@@ -94,7 +94,7 @@ fn gdt() {
     for entries in [0, 1, 8, 511, 512, 7168, 7169, 8192, 0xffff_ffff, 1 << 32, 1 << 32 | 8] {
         row!("gdt.entries.{entries:#x}", set(list, entries));
     }
-    row!("gdt.foreign", set(at(&[1_u64]), 8));
+    row!("gdt.foreign", set(at(&[0x10_0000_u64]), 8));
     row!("gdt.no-frame", set(at(&[u64::MAX]), 8));
     row!("gdt.same-twice", set(at(&[frames[0], frames[0]]), 1024));
     // Removed, the page may be written again.
@@ -167,7 +167,7 @@ fn update_descriptor() {
     let page = pages::take(1);
     let machine = page.mfn(0).0 << 12;
     row!("descriptor.writable-page", update(machine, 0));
-    row!("descriptor.foreign", update(0x1000, 0));
+    row!("descriptor.foreign", update(0x1_0000_0000, 0));
     row!("descriptor.no-frame", update(0xffff_ffff_f000, 0));
     row!("descriptor.huge", update(u64::MAX & !7, 0));
     row!("descriptor.table", update(domu_sdk::start::info().shared_info, 0));
