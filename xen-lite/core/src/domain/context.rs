@@ -6,6 +6,7 @@
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
 
 use abi::xen::*;
@@ -230,6 +231,18 @@ fn load_fpu(area: &mut FpuArea, image: &[u8; 512]) {
     }
 }
 
+/// Room for a context, zeroed. It is large, and guests ask for it when they like; so having no memory for it is no reason to
+/// panic.
+///
+/// # Errors
+/// `ENOMEM`.
+pub fn empty() -> Result<Box<[VcpuGuestContext; 1]>, Errno> {
+    let mut room = Vec::new();
+    room.try_reserve_exact(1).map_err(|_| Errno::ENOMEM)?;
+    room.push(VcpuGuestContext::new_zeroed());
+    room.into_boxed_slice().try_into().map_err(|_| Errno::ENOMEM)
+}
+
 /// The context of a vCPU that does not run.
 ///
 /// # Errors
@@ -238,12 +251,13 @@ pub fn save<P: Platform>(
     hv: &Hypervisor<P>,
     domain: &Domain,
     vcpu: &Vcpu,
-) -> Result<Box<VcpuGuestContext>, Fail> {
+) -> Result<Box<[VcpuGuestContext; 1]>, Fail> {
     if vcpu.initialised.load(Ordering::Acquire) == 0 {
         return Err(Errno::ENODATA.into());
     }
     let state = vcpu.state.try_lock().ok_or(Fail::Again)?;
-    let mut out = Box::new(VcpuGuestContext::new_zeroed());
+    let mut saved = empty()?;
+    let [out] = &mut *saved;
     let kernel = state.mode == Mode::Kernel;
     out.flags = VGCF_I387_VALID
         | if kernel { VGCF_IN_KERNEL } else { 0 }
@@ -281,7 +295,7 @@ pub fn save<P: Platform>(
     out.fs_base = state.fs_base;
     (out.gs_base_kernel, out.gs_base_user) =
         if kernel { (state.gs_base, state.gs_base_other) } else { (state.gs_base_other, state.gs_base) };
-    Ok(out)
+    Ok(saved)
 }
 
 fn user_regs(state: &VcpuState) -> CpuUserRegs {

@@ -1,12 +1,11 @@
 //! `vcpu_op` (vcpu.h).
 
-use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
 
 use abi::vcpu::*;
-use abi::xen::{VcpuGuestContext, VcpuInfo};
-use zerocopy::{FromZeros, IntoBytes};
+use abi::xen::VcpuInfo;
+use zerocopy::IntoBytes;
 
 use super::coverage::{Sub, full, partial};
 use super::guest::{read_bytes, read_one, write_one};
@@ -131,12 +130,13 @@ fn initialise<P: Platform>(
     if vcpu.info().is_none() {
         return Err(Errno::EINVAL.into());
     }
-    let mut new = Box::new(VcpuGuestContext::new_zeroed());
+    let mut room = context::empty()?;
+    let [new] = &mut *room;
     read_bytes(hv, at, new.as_mut_bytes())?;
     if vcpu.initialised.load(Ordering::Acquire) != 0 {
         return Err(Errno::EEXIST.into());
     }
-    context::load(hv, domain, vcpu, &new)
+    context::load(hv, domain, vcpu, new)
 }
 
 /// The last vCPU that goes down takes the domain with it.

@@ -58,7 +58,7 @@ fn what_is_loaded_is_saved() {
     new.fpu_ctxt.x[24..28].copy_from_slice(&0x1f80u32.to_le_bytes());
     try_load(&space, &new).unwrap();
     assert_eq!(space.domain.vm_assist.load(Ordering::Relaxed), 1 << 2);
-    let out = save(&space.hv, &space.domain, vcpu(&space)).unwrap();
+    let [out] = *save(&space.hv, &space.domain, vcpu(&space)).unwrap();
     assert_eq!((out.user_regs.rip, out.user_regs.rsi, out.user_regs.cs), (0x1234, 77, 0xe033));
     assert_eq!((out.trap_ctxt[14].address, out.trap_ctxt[14].flags), (0x4444, 4));
     assert_eq!((out.event_callback_eip, out.syscall_callback_eip), (0x5555, 0xffff_ffff_8000_0000));

@@ -165,7 +165,9 @@ pub fn set_extended<P: Platform>(hv: &Hypervisor<P>, target: &ControlOver, op: &
     if size == HEAD {
         return PLAIN;
     }
-    let mut content = alloc::vec![0; size];
+    let mut content = Vec::new();
+    content.try_reserve_exact(size).map_err(|_| Errno::ENOMEM)?;
+    content.resize(size, 0);
     read_bytes(hv, new.buffer.addr(), &mut content)?;
     let (xcr0, used) = (word(&content, 0), word(&content, 8));
     let saved = content.get(HEAD..).unwrap_or_default();

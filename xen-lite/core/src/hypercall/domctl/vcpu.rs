@@ -49,7 +49,7 @@ pub fn get_context<P: Platform>(hv: &Hypervisor<P>, target: &ControlOver, op: &m
         if hv.sched.is_descheduled(vcpu) { context::save(hv, target, vcpu) } else { Err(Fail::Again) };
     let effects = paused.and(hv.sched.unpause_vcpu(hv, vcpu));
     match saved {
-        Ok(saved) => write_one(hv, wanted.ctxt.addr(), &*saved)?,
+        Ok(saved) => write_one(hv, wanted.ctxt.addr(), &saved[0])?,
         Err(Fail::Again) => return Err(Fail::AgainWith(effects)),
         Err(other) => return Err(other),
     }
