@@ -170,6 +170,12 @@ impl Machine {
         }
     }
 
+    /// As [`Machine::call`], and the answer.
+    pub fn answer(&self, who: usize, request: &Request) -> i64 {
+        self.call(who, request);
+        self.guests[who].domain.vcpus()[0].state.try_lock().map_or(i64::MIN, |state| state.regs.rax as i64)
+    }
+
     /// What happens on the way back: delivery of what is pending, and out of user mode again.
     fn return_to_guest(&self, guest: &Guest, state: &mut xen_lite_core::domain::VcpuState) -> Option<Why> {
         let vcpu = &guest.domain.vcpus()[0];
@@ -205,7 +211,12 @@ impl Machine {
             }
         }
         self.check("the end of all domains");
-        assert_eq!(self.hv.domains.count(), 0, "a domain is left: {:?}", self.hv.domains.next_from(DomId::DOM0).map(|d| d.id));
+        assert_eq!(
+            self.hv.domains.count(),
+            0,
+            "a domain is left: {:?}",
+            self.hv.domains.next_from(DomId::DOM0).map(|d| d.id)
+        );
         assert_eq!(self.hv.frames.free_frames(), self.free, "every frame is free again");
     }
 
@@ -213,7 +224,8 @@ impl Machine {
         let vcpu = &killer.vcpus()[0];
         let target = {
             let mut state = vcpu.state.lock();
-            control_over(&self.hv, &Caller::new(killer, vcpu, &mut state), domain.id).expect("domain 1 is in control")
+            control_over(&self.hv, &Caller::new(killer, vcpu, &mut state), domain.id)
+                .expect("domain 1 is in control")
         };
         for _ in 0..100_000 {
             match lifecycle::destroy(&self.hv, &target) {
@@ -239,7 +251,9 @@ fn guest(hv: &Hypervisor<World>, domain: Arc<Domain>, frames: Vec<Mfn>, all: &[V
     (DATA..DATA + 4).for_each(|page| link(l1, page, frames[page], USER));
     // What it names: all of its own, a few of others, the shared pages.
     let mut named: Vec<u64> = frames.iter().map(|mfn| mfn.raw()).collect();
-    named.extend(all.iter().filter(|of| of[0] != frames[0]).flat_map(|of| [of[0], of[DATA], of[20]]).map(Mfn::raw));
+    named.extend(
+        all.iter().filter(|of| of[0] != frames[0]).flat_map(|of| [of[0], of[DATA], of[20]]).map(Mfn::raw),
+    );
     named.push(domain.shared_info.raw());
     let mut tables: Vec<u64> = frames[DATA..DATA + 10].iter().map(|mfn| mfn.raw()).collect();
     // Its tables in use come up more often than those it may yet make.

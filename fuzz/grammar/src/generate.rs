@@ -205,7 +205,9 @@ impl<S: Source, W: Permit> Maker<'_, S, W> {
         let frame = match self.source.below(24) {
             20 => self.pick_table(),
             21 => self.source.below(self.pools.end + 16),
-            22 => [0, u64::MAX, self.pools.end, 1 << 40, 1 << 28, u64::MAX >> 12][self.source.below(6) as usize],
+            22 => {
+                [0, u64::MAX, self.pools.end, 1 << 40, 1 << 28, u64::MAX >> 12][self.source.below(6) as usize]
+            }
             _ => self.pick(self.pools.frames),
         };
         if self.permit.frame(frame, None) { frame } else { self.pick(self.pools.frames) }
@@ -233,8 +235,26 @@ impl<S: Source, W: Permit> Maker<'_, S, W> {
     /// A page-table entry: a frame with flags of all sorts.
     fn entry(&mut self) -> u64 {
         const FLAGS: [u64; 20] = [
-            0x67, 0x67, 0x67, 0x65, 0x63, 0x27, 0x25, 0x07, 0x05, 0x03, 0x01, 0x00, 0xe7, 0x77, 0x6f, 0x167, 0xe67,
-            0x8000_0000_0000_0065, 0x7ff0_0000_0000_0067, 0x0050_0000_0000_0067,
+            0x67,
+            0x67,
+            0x67,
+            0x65,
+            0x63,
+            0x27,
+            0x25,
+            0x07,
+            0x05,
+            0x03,
+            0x01,
+            0x00,
+            0xe7,
+            0x77,
+            0x6f,
+            0x167,
+            0xe67,
+            0x8000_0000_0000_0065,
+            0x7ff0_0000_0000_0067,
+            0x0050_0000_0000_0067,
         ];
         let frame = if self.source.once_in(4) { self.pick_table() } else { self.frame() };
         let flags = FLAGS[self.source.below(FLAGS.len() as u64) as usize];
@@ -273,7 +293,9 @@ impl<S: Source, W: Permit> Maker<'_, S, W> {
             Field::Is64(value) => value,
             Field::OneOf(list) => u64::from(self.command(list)),
             Field::Zero(_) => 0,
-            Field::Small8(end) | Field::Small16(end) | Field::Small32(end) | Field::Small64(end) => self.small(end),
+            Field::Small8(end) | Field::Small16(end) | Field::Small32(end) | Field::Small64(end) => {
+                self.small(end)
+            }
             Field::Domain | Field::Domain32 | Field::Domain64 => {
                 if self.source.once_in(24) {
                     self.source.below(0x1_0000)
@@ -285,7 +307,11 @@ impl<S: Source, W: Permit> Maker<'_, S, W> {
             Field::Port | Field::Grant => {
                 let number = self.small(48);
                 // What others use is left alone.
-                if number < u64::from(self.pools.reserved) { number + u64::from(self.pools.reserved) } else { number }
+                if number < u64::from(self.pools.reserved) {
+                    number + u64::from(self.pools.reserved)
+                } else {
+                    number
+                }
             }
             Field::Frame => self.frame(),
             Field::Frame32 => self.frame() & 0xffff_ffff,
@@ -296,17 +322,35 @@ impl<S: Source, W: Permit> Maker<'_, S, W> {
             Field::Page => self.page(),
             Field::Entry => self.entry(),
             Field::Slot => self.slot(),
-            Field::MapTarget => if self.source.once_in(2) { self.page() } else { self.slot() },
+            Field::MapTarget => {
+                if self.source.once_in(2) {
+                    self.page()
+                } else {
+                    self.slot()
+                }
+            }
             Field::FrameList => self.pointer(LISTS),
             Field::Room => {
                 let part = self.source.below(8) as usize;
                 self.pointer(ROOM + 64 * part)
             }
-            Field::RoomOrNone => if self.source.once_in(4) { self.pointer(ROOM) } else { 0 },
+            Field::RoomOrNone => {
+                if self.source.once_in(4) {
+                    self.pointer(ROOM)
+                } else {
+                    0
+                }
+            }
             Field::Random8 => u64::from(self.source.byte()),
             Field::Random32 => self.source.word() & 0xffff_ffff,
             Field::Random64 => self.source.word(),
-            Field::Address => if self.source.once_in(2) { self.astray() } else { self.page() },
+            Field::Address => {
+                if self.source.once_in(2) {
+                    self.astray()
+                } else {
+                    self.page()
+                }
+            }
             Field::Soon => [0, 1, 1 << 20, 1 << 40, u64::MAX, 1 << 63][self.source.below(6) as usize],
         }
     }

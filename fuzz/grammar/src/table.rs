@@ -167,19 +167,32 @@ const PHYSDEV_OTHERS: &[u32] =
 const ASSISTS: &[u32] = &[0, 1, 2, 3, 4, 5, 32];
 const DOMCTL_SIMPLE: &[u32] = &[2, 3, 4, 5, 22, 24, 27, 68, 69];
 const DOMCTL_OTHERS: &[u32] = &[
-    10, 16, 17, 18, 19, 20, 21, 23, 26, 28, 29, 33, 34, 35, 36, 37, 38, 39, 40, 42, 43, 44, 45, 46, 47, 48, 50, 54,
-    55, 56, 57, 59, 60, 62, 63, 64, 65, 66, 67, 71, 72, 73, 74, 75, 77, 78, 79, 81, 82, 83, 84, 85, 86, 1000, 1001,
-    1002, 1003,
+    10, 16, 17, 18, 19, 20, 21, 23, 26, 28, 29, 33, 34, 35, 36, 37, 38, 39, 40, 42, 43, 44, 45, 46, 47, 48,
+    50, 54, 55, 56, 57, 59, 60, 62, 63, 64, 65, 66, 67, 71, 72, 73, 74, 75, 77, 78, 79, 81, 82, 83, 84, 85,
+    86, 1000, 1001, 1002, 1003,
 ];
 const SYSCTL_OTHERS: &[u32] =
     &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 25, 26, 27, 29];
-const PLATFORM: &[u32] = &[
-    17, 31, 32, 33, 35, 39, 48, 49, 50, 52, 53, 54, 55, 56, 57, 58, 59, 60, 61, 62, 63,
-];
+const PLATFORM: &[u32] =
+    &[17, 31, 32, 33, 35, 39, 48, 49, 50, 52, 53, 54, 55, 56, 57, 58, 59, 60, 61, 62, 63];
 /// What all else may find behind a pointer.
 const MIXED: &[Field] = &[
-    Random32, Small32(4), FrameList, Small64(64), Room, Domain, Zero(2), Small32(8), Random64, RoomOrNone, Small32(16),
-    Port, FrameList, Random64, Small64(512), Address,
+    Random32,
+    Small32(4),
+    FrameList,
+    Small64(64),
+    Room,
+    Domain,
+    Zero(2),
+    Small32(8),
+    Random64,
+    RoomOrNone,
+    Small32(16),
+    Port,
+    FrameList,
+    Random64,
+    Small64(512),
+    Address,
 ];
 
 /// All rows. The first one is harmless everywhere.
@@ -189,9 +202,7 @@ pub const fn rows() -> &'static [Row] {
 
 static ROWS: &[Row] = &[
     sub(number::XEN_VERSION, VERSIONS, &[Of(OneOf(VERSIONS)), Data], MIXED),
-    row(number::SET_TRAP_TABLE, &[Data], &[
-        Random8, Small8(8), Is16(0xe033), Zero(4), Address, Zero(16),
-    ]),
+    row(number::SET_TRAP_TABLE, &[Data], &[Random8, Small8(8), Is16(0xe033), Zero(4), Address, Zero(16)]),
     sub(number::MMU_UPDATE, &[0, 1, 2, 3], &[Data, Count, Of(RoomOrNone), Of(Domain64)], &[Slot, Entry]),
     sub(number::MMU_UPDATE, &[0, 1, 2, 3], &[Data, Count, Of(RoomOrNone), Is(0x7ff0)], &[Slot, Entry]),
     row(number::SET_GDT, &[Of(FrameList), Of(Small64(1024))], &[]),
@@ -204,16 +215,37 @@ static ROWS: &[Row] = &[
     row(number::UPDATE_DESCRIPTOR, &[Of(Slot), Of(Random64)], &[]),
     row(number::UPDATE_DESCRIPTOR, &[Of(Slot), Is(0x00af_fb00_0000_ffff)], &[]),
     // memory_op
-    sub(number::MEMORY_OP, &[0, 1, 6], &[Of(OneOf(&[0, 1, 6])), Data], &[
-        FrameList, Small64(9), Small32(2), Is32(0), Own, Zero(6),
-    ]),
-    sub(number::MEMORY_OP, &[0, 1, 6], &[Of(OneOf(&[0, 1, 6])), Data], &[
-        FrameList, Small64(9), Small32(20), Random32, Domain, Zero(6),
-    ]),
-    plain!(MEMORY_OP, 11, [
-        FrameList, Small64(3), Small32(2), Is32(0), Own, Zero(6),
-        Room, Small64(3), Small32(2), Is32(0), Own, Zero(6), Small64(2),
-    ]),
+    sub(
+        number::MEMORY_OP,
+        &[0, 1, 6],
+        &[Of(OneOf(&[0, 1, 6])), Data],
+        &[FrameList, Small64(9), Small32(2), Is32(0), Own, Zero(6)],
+    ),
+    sub(
+        number::MEMORY_OP,
+        &[0, 1, 6],
+        &[Of(OneOf(&[0, 1, 6])), Data],
+        &[FrameList, Small64(9), Small32(20), Random32, Domain, Zero(6)],
+    ),
+    plain!(
+        MEMORY_OP,
+        11,
+        [
+            FrameList,
+            Small64(3),
+            Small32(2),
+            Is32(0),
+            Own,
+            Zero(6),
+            Room,
+            Small64(3),
+            Small32(2),
+            Is32(0),
+            Own,
+            Zero(6),
+            Small64(2),
+        ]
+    ),
     plain!(MEMORY_OP, 5, [Small32(4), Zero(4), Room, Small32(4), Zero(4)]),
     plain!(MEMORY_OP, 25, [Small32(4), Zero(4), Room, Small32(4), Zero(4)]),
     plain!(MEMORY_OP, 7, [Domain, Small16(8), Small32(5), Small64(64), Frame]),
@@ -231,7 +263,11 @@ static ROWS: &[Row] = &[
     row(number::UPDATE_VA_MAPPING, &[Of(Page), Of(Entry), Of(Room)], &[]),
     row(number::UPDATE_VA_MAPPING_OTHERDOMAIN, &[Of(Page), Of(Entry), Of(Small64(4)), Of(Domain64)], &[]),
     row(number::SET_TIMER_OP, &[Of(Soon)], &[]),
-    row(number::EVENT_CHANNEL_OP_COMPAT, &[Data], &[OneOf(&[0, 1, 2, 4, 5, 6, 7, 8, 9]), Domain, Zero(2), Port, Port]),
+    row(
+        number::EVENT_CHANNEL_OP_COMPAT,
+        &[Data],
+        &[OneOf(&[0, 1, 2, 4, 5, 6, 7, 8, 9]), Domain, Zero(2), Port, Port],
+    ),
     sub(number::CONSOLE_IO, &[0, 1], &[Of(Small64(2)), Of(Small64(16)), Of(Room)], &[]),
     row(number::PHYSDEV_OP_COMPAT, &[Data], &[OneOf(PHYSDEV_OTHERS), Random32, Random32, Random32]),
     // grant_table_op
@@ -241,12 +277,58 @@ static ROWS: &[Row] = &[
     grant!(2, [Domain, Zero(2), Small32(4), Zero(8), Room]),
     grant!(3, [Domain, Zero(6)]),
     grant!(4, [Frame, Domain, Zero(2), Grant, Zero(8)]),
-    grant!(5, [Grant, Zero(4), Domain, Small16(4096), Zero(4), Frame, Own, Small16(4096), Zero(4),
-        Small16(4096), Small16(4), Zero(4)]),
-    grant!(5, [Frame, Own, Small16(4096), Zero(4), Grant, Zero(4), Domain, Small16(4096), Zero(4),
-        Small16(4096), Small16(4), Zero(4)]),
-    grant!(5, [Grant, Zero(4), Domain, Small16(4096), Zero(4), Grant, Zero(4), Domain, Small16(4096), Zero(4),
-        Small16(128), Is16(3), Zero(4)]),
+    grant!(
+        5,
+        [
+            Grant,
+            Zero(4),
+            Domain,
+            Small16(4096),
+            Zero(4),
+            Frame,
+            Own,
+            Small16(4096),
+            Zero(4),
+            Small16(4096),
+            Small16(4),
+            Zero(4)
+        ]
+    ),
+    grant!(
+        5,
+        [
+            Frame,
+            Own,
+            Small16(4096),
+            Zero(4),
+            Grant,
+            Zero(4),
+            Domain,
+            Small16(4096),
+            Zero(4),
+            Small16(4096),
+            Small16(4),
+            Zero(4)
+        ]
+    ),
+    grant!(
+        5,
+        [
+            Grant,
+            Zero(4),
+            Domain,
+            Small16(4096),
+            Zero(4),
+            Grant,
+            Zero(4),
+            Domain,
+            Small16(4096),
+            Zero(4),
+            Small16(128),
+            Is16(3),
+            Zero(4)
+        ]
+    ),
     grant!(6, [Domain, Zero(2), Zero(12)]),
     grant!(7, [Page, Page, Small32(16), Zero(4)]),
     grant!(8, [Small32(3)]),
@@ -271,18 +353,30 @@ static ROWS: &[Row] = &[
     sub(number::SET_SEGMENT_BASE, &[0, 1, 2, 3], &[Of(Small64(4)), Of(Address)], &[]),
     sub(number::SET_SEGMENT_BASE, &[3], &[Is(3), Of(Small64(0x1_0000))], &[]),
     // mmuext_op
-    sub(number::MMUEXT_OP, MMUEXT_FRAMES, &[Data, Count, Of(RoomOrNone), Is(0x7ff0)], &[
-        OneOf(MMUEXT_FRAMES), Zero(4), Frame, Frame,
-    ]),
-    sub(number::MMUEXT_OP, &[0, 1, 2, 3, 4, 5, 15], &[Data, Count, Of(RoomOrNone), Is(0x7ff0)], &[
-        OneOf(&[0, 1, 2, 3, 4, 5, 15]), Zero(4), Root, Zero(8),
-    ]),
-    sub(number::MMUEXT_OP, MMUEXT_OTHERS, &[Data, Count, Of(RoomOrNone), Of(Domain64)], &[
-        OneOf(MMUEXT_OTHERS), Zero(4), Page, Room,
-    ]),
-    sub(number::MMUEXT_OP, &[13], &[Data, Is(1), Is(0), Is(0x7ff0)], &[
-        Is32(13), Zero(4), Page, Small64(513),
-    ]),
+    sub(
+        number::MMUEXT_OP,
+        MMUEXT_FRAMES,
+        &[Data, Count, Of(RoomOrNone), Is(0x7ff0)],
+        &[OneOf(MMUEXT_FRAMES), Zero(4), Frame, Frame],
+    ),
+    sub(
+        number::MMUEXT_OP,
+        &[0, 1, 2, 3, 4, 5, 15],
+        &[Data, Count, Of(RoomOrNone), Is(0x7ff0)],
+        &[OneOf(&[0, 1, 2, 3, 4, 5, 15]), Zero(4), Root, Zero(8)],
+    ),
+    sub(
+        number::MMUEXT_OP,
+        MMUEXT_OTHERS,
+        &[Data, Count, Of(RoomOrNone), Of(Domain64)],
+        &[OneOf(MMUEXT_OTHERS), Zero(4), Page, Room],
+    ),
+    sub(
+        number::MMUEXT_OP,
+        &[13],
+        &[Data, Is(1), Is(0), Is(0x7ff0)],
+        &[Is32(13), Zero(4), Page, Small64(513)],
+    ),
     // sched_op
     sub(number::SCHED_OP, &[0], &[Of(OneOf(&[0])), Data], &[Small32(6)]),
     plain!(SCHED_OP, 1, []),
@@ -318,14 +412,43 @@ static ROWS: &[Row] = &[
     sub(number::PHYSDEV_OP, PHYSDEV_OTHERS, &[Of(OneOf(PHYSDEV_OTHERS)), Data], MIXED),
     // What a control domain asks.
     domctl!(DOMCTL_SIMPLE, [Random64, Random64]),
-    domctl!(&[1], [
-        Zero(4), Random64, Random64, Is32(0), Is32(0), Small32(3), Small32(64), Small32(8), Small32(8), Is32(1),
-        Zero(8), Is32(0), Is32(0),
-    ]),
-    domctl!(&[1], [
-        Random32, Random64, Random64, Small32(256), Small32(2), Random32, Random32, Random32, Random32, Small32(4),
-        Random32, Random32, Random32, Random32,
-    ]),
+    domctl!(
+        &[1],
+        [
+            Zero(4),
+            Random64,
+            Random64,
+            Is32(0),
+            Is32(0),
+            Small32(3),
+            Small32(64),
+            Small32(8),
+            Small32(8),
+            Is32(1),
+            Zero(8),
+            Is32(0),
+            Is32(0),
+        ]
+    ),
+    domctl!(
+        &[1],
+        [
+            Random32,
+            Random64,
+            Random64,
+            Small32(256),
+            Small32(2),
+            Random32,
+            Random32,
+            Random32,
+            Random32,
+            Small32(4),
+            Random32,
+            Random32,
+            Random32,
+            Random32,
+        ]
+    ),
     domctl!(&[9, 25], [Small32(2), Small32(4), Room, Small32(64), Zero(4), Room, Small32(64), Zero(4)]),
     domctl!(&[11], [Small64(4096)]),
     domctl!(&[12, 13], [Small32(2), Zero(4), Room]),
@@ -333,25 +456,74 @@ static ROWS: &[Row] = &[
     domctl!(&[15], [Small32(3)]),
     domctl!(&[17], [Random64, Random64]),
     domctl!(&[61], [Small64(8), FrameList]),
-    domctl!(DOMCTL_OTHERS, [
-        Small32(4), Small32(8), Room, Small64(64), Random64, Room, Small32(64), Random32, FrameList, Random64,
-        Random64, Address, Random64,
-    ]),
+    domctl!(
+        DOMCTL_OTHERS,
+        [
+            Small32(4),
+            Small32(8),
+            Room,
+            Small64(64),
+            Random64,
+            Room,
+            Small32(64),
+            Random32,
+            FrameList,
+            Random64,
+            Random64,
+            Address,
+            Random64,
+        ]
+    ),
     domctl!(DOMCTL_OTHERS, [Random64, Random64, Random64, Random64, Random64, Random64, Random64, Random64]),
-    sysctl!(SYSCTL_OTHERS, [
-        Small8(2), Small8(2), Zero(2), Small32(64), Room, Small32(64), Zero(4), Room, Random64, Room, Random64,
-    ]),
+    sysctl!(
+        SYSCTL_OTHERS,
+        [
+            Small8(2),
+            Small8(2),
+            Zero(2),
+            Small32(64),
+            Room,
+            Small32(64),
+            Zero(4),
+            Room,
+            Random64,
+            Room,
+            Random64,
+        ]
+    ),
     sysctl!(&[6], [Domain, Zero(2), Small32(4), Room, Zero(4)]),
     sysctl!(SYSCTL_OTHERS, [Small32(8), Zero(4), Room, Small32(8), Zero(4), Room, Random64, Random64]),
     sysctl!(SYSCTL_OTHERS, [Random64, Random64, Random64, Random64, Random64, Random64, Random64]),
-    sub(number::PLATFORM_OP, PLATFORM, &[Data], &[
-        OneOf(PLATFORM), Is32(abi::platform::XENPF_INTERFACE_VERSION), Small32(8), Small32(8), Room, Random64,
-        Room, Random64, Random64,
-    ]),
+    sub(
+        number::PLATFORM_OP,
+        PLATFORM,
+        &[Data],
+        &[
+            OneOf(PLATFORM),
+            Is32(abi::platform::XENPF_INTERFACE_VERSION),
+            Small32(8),
+            Small32(8),
+            Room,
+            Random64,
+            Room,
+            Random64,
+            Random64,
+        ],
+    ),
     // The power goes off: for hosts only.
-    sub(number::PLATFORM_OP, &[51], &[Data], &[
-        Is32(51), Is32(abi::platform::XENPF_INTERFACE_VERSION), Small16(64), Small16(64), Small32(6), Small32(2),
-    ]),
+    sub(
+        number::PLATFORM_OP,
+        &[51],
+        &[Data],
+        &[
+            Is32(51),
+            Is32(abi::platform::XENPF_INTERFACE_VERSION),
+            Small16(64),
+            Small16(64),
+            Small32(6),
+            Small32(2),
+        ],
+    ),
     // Hypercalls that are not there: numbers, and what callers would pass.
     row(number::XSM_OP, &[Data, Of(Random64)], MIXED),
     row(number::NMI_OP, &[Of(Small64(2)), Data], MIXED),

@@ -131,7 +131,8 @@ fn besides(machine: &Machine, who: usize, source: &mut impl Source, pages: &[u64
             let page = pages[source.below(pages.len() as u64) as usize];
             let at = page + 8 * source.below(512);
             caller.state.regs.rdi = at;
-            caller.state.regs.rax = machine.guests[who].frames[source.below(32) as usize].raw() << 12 | source.below(256);
+            caller.state.regs.rax =
+                machine.guests[who].frames[source.below(32) as usize].raw() << 12 | source.below(256);
             caller.state.regs.rip = 0xb000;
             caller.state.regs.cs = 0xe033;
             let _ = hv.platform.copy_out(GuestVirt::new(0xb000), &[0x48, 0x89, 0x07, 0x90]);

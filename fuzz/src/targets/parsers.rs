@@ -19,7 +19,9 @@ pub fn kernel_elf(input: &[u8]) {
 fn layout(file: &[u8]) {
     let Ok(image) = Image::parse(file) else { return };
     let _ = image.check_features(u32::MAX, true);
-    for (role, nr_pages, initrd_bytes) in [(Role::Dom0, PAGES, 5000), (Role::DomU, 4096, 0), (Role::DomU, 100, 1 << 20)] {
+    for (role, nr_pages, initrd_bytes) in
+        [(Role::Dom0, PAGES, 5000), (Role::DomU, 4096, 0), (Role::DomU, 100, 1 << 20)]
+    {
         let Ok(layout) = plan(&image, &Request { role, nr_pages, initrd_bytes }) else { continue };
         assert_eq!(layout.nr_pages(), nr_pages);
         for table in layout.tables().take(64) {
@@ -92,7 +94,8 @@ fn patched(file: &[u8], input: &[u8]) -> Vec<u8> {
         match source.below(4) {
             // One value of a field: where arithmetic goes wrong.
             0 => {
-                let value: u64 = [0, u64::MAX, 1 << 63, 1 << 31, 0xffff_ffff_ffff_f000, 4096][source.below(6) as usize];
+                let value: u64 =
+                    [0, u64::MAX, 1 << 63, 1 << 31, 0xffff_ffff_ffff_f000, 4096][source.below(6) as usize];
                 let end = (at + 8).min(file.len());
                 file[at..end].copy_from_slice(&value.to_le_bytes()[..end - at]);
             }
@@ -156,8 +159,30 @@ fn bzimage(payload: &[u8]) -> Vec<u8> {
 /// The hypervisor's command line, from both kinds of loader. Warnings can be printed, and each is about one word.
 pub fn command_line(input: &[u8]) {
     const WORDS: [&str; 24] = [
-        "dom0_mem=", "console=", "com1=", "loglvl=", "guest_loglvl=", "noreboot", "maxcpus=", "nosmp", "sched=", "min:",
-        "max:", ",", "-", "256M", "115200,8n1", "18446744073709551615", "0x", "--", "no-", "=", "spec-ctrl=", "xpti=", "G", ":",
+        "dom0_mem=",
+        "console=",
+        "com1=",
+        "loglvl=",
+        "guest_loglvl=",
+        "noreboot",
+        "maxcpus=",
+        "nosmp",
+        "sched=",
+        "min:",
+        "max:",
+        ",",
+        "-",
+        "256M",
+        "115200,8n1",
+        "18446744073709551615",
+        "0x",
+        "--",
+        "no-",
+        "=",
+        "spec-ctrl=",
+        "xpti=",
+        "G",
+        ":",
     ];
     // Bytes below 32 stand for words: else few would be met.
     let text: String = input
@@ -189,7 +214,11 @@ pub fn cpio(input: &[u8]) {
     for file in dom0::cpio::files(&archive) {
         let Ok(file) = file else { break };
         let data = file.data.as_ptr_range();
-        assert!(data.start >= inside.start && data.end <= inside.end, "{} is outside of the archive", file.name);
+        assert!(
+            data.start >= inside.start && data.end <= inside.end,
+            "{} is outside of the archive",
+            file.name
+        );
         files += 1;
         assert!(files <= archive.len() / 110, "more files than headers");
     }
@@ -197,7 +226,9 @@ pub fn cpio(input: &[u8]) {
 
 fn model_archive() -> Vec<u8> {
     let mut archive = Vec::new();
-    for (name, mode, data) in [("guests", 0o040_755, ""), ("guests/a.cfg", 0o100_644, "name = 'a'"), ("TRAILER!!!", 0, "")] {
+    for (name, mode, data) in
+        [("guests", 0o040_755, ""), ("guests/a.cfg", 0o100_644, "name = 'a'"), ("TRAILER!!!", 0, "")]
+    {
         let fields = [1, mode, 0, 0, 1, 0, data.len(), 0, 0, 0, 0, name.len() + 1, 0];
         archive.extend(b"070701");
         archive.extend(fields.iter().flat_map(|field| format!("{field:08x}").into_bytes()));
@@ -213,8 +244,30 @@ fn model_archive() -> Vec<u8> {
 /// Configurations of guests: what is accepted has a name and a kernel, and remarks say where.
 pub fn config(input: &[u8]) {
     const WORDS: [&str; 24] = [
-        "name", "kernel", "memory", "maxmem", "vcpus", "extra", "root", "uuid", "on_crash", "vif", "disk", "'", "\"", " = ",
-        "[", "]", ",", "\n", "0x", "#", ";", "'preserve'", "\u{e9}", "18446744073709551615",
+        "name",
+        "kernel",
+        "memory",
+        "maxmem",
+        "vcpus",
+        "extra",
+        "root",
+        "uuid",
+        "on_crash",
+        "vif",
+        "disk",
+        "'",
+        "\"",
+        " = ",
+        "[",
+        "]",
+        ",",
+        "\n",
+        "0x",
+        "#",
+        ";",
+        "'preserve'",
+        "\u{e9}",
+        "18446744073709551615",
     ];
     let text: String = input
         .iter()

@@ -11,8 +11,26 @@ use fuzz_grammar::{Bytes, Source};
 
 /// Parts of payloads that lead somewhere.
 const PARTS: [&[u8]; 20] = [
-    b"/local/domain/1/data", b"/local/domain/1", b"data", b"data/a", b"/", b"//", b"@introduceDomain", b"\0", b"token",
-    b"/local/domain/2/x", b"b0", b"n1", b"r2", b"w1", b"T", b"F", b"1", b"0", b"/a/b/c/d/e/f", b"-",
+    b"/local/domain/1/data",
+    b"/local/domain/1",
+    b"data",
+    b"data/a",
+    b"/",
+    b"//",
+    b"@introduceDomain",
+    b"\0",
+    b"token",
+    b"/local/domain/2/x",
+    b"b0",
+    b"n1",
+    b"r2",
+    b"w1",
+    b"T",
+    b"F",
+    b"1",
+    b"0",
+    b"/a/b/c/d/e/f",
+    b"-",
 ];
 /// Guests that are connected.
 const GUESTS: u16 = 3;

@@ -61,6 +61,9 @@ pub struct FrameTable {
     /// When each CPU last flushed; the image reports its own complete flushes here (optional).
     pub flushes: FlushClock,
     denied_io: RwLock<alloc::vec::Vec<Range<u64>>>,
+    /// Allocations until one fails, for tests; 0 is never.
+    #[cfg(any(test, feature = "test-util"))]
+    fails_in: core::sync::atomic::AtomicU64,
 }
 
 impl Default for FrameTable {
@@ -77,7 +80,29 @@ impl FrameTable {
             heap: Mutex::new(Heap::new()),
             flushes: FlushClock::new(),
             denied_io: RwLock::new(alloc::vec::Vec::new()),
+            #[cfg(any(test, feature = "test-util"))]
+            fails_in: core::sync::atomic::AtomicU64::new(0),
         }
+    }
+
+    /// Lets the `n`th allocation from now on fail (1 is the next one); 0 lets none fail. Returns what was left of the count before:
+    /// 0 when the failure has happened.
+    #[cfg(any(test, feature = "test-util"))]
+    pub fn fail_allocation(&self, n: u64) -> u64 {
+        self.fails_in.swap(n, Ordering::Relaxed)
+    }
+
+    /// Counts an allocation down. Whether it is the one that is to fail.
+    #[cfg(any(test, feature = "test-util"))]
+    fn fails_now(&self) -> bool {
+        let count = |left: u64| left.checked_sub(1);
+        self.fails_in.fetch_update(Ordering::Relaxed, Ordering::Relaxed, count) == Ok(1)
+    }
+
+    #[cfg(not(any(test, feature = "test-util")))]
+    #[inline(always)]
+    fn fails_now(&self) -> bool {
+        false
     }
 
     /// Number of frames that the table knows; those above are I/O.
@@ -292,6 +317,9 @@ pub fn alloc<P: Platform>(hv: &Hypervisor<P>, order: u32, owner: DomId) -> Optio
 /// As [`alloc`], all frames below the frame number `limit`.
 pub fn alloc_below<P: Platform>(hv: &Hypervisor<P>, order: u32, owner: DomId, limit: u64) -> Option<Mfn> {
     let table = &hv.frames;
+    if table.fails_now() {
+        return None;
+    }
     let first = table.heap.lock().take(table.info, order, owner, limit)?;
     let frames = &table.info[first..first + (1 << order)];
     let is_xen = owner == DomId::XEN;
