@@ -5,6 +5,7 @@
 //! | [`boot`] | loaders, first modules, refusals of xen-lite itself |
 //! | [`control`] | Dom0's shell: create, list, destroy, refusals |
 //! | [`foreign`] | software of others as guests: Debian's Linux, GRUB |
+//! | [`fuzzer`] | the fuzzer kernel, alone and beside others |
 //! | [`hostile`] | guests that do what they must not |
 //! | [`smp`] | machines and guests with several CPUs |
 //!
@@ -14,6 +15,7 @@
 pub mod boot;
 pub mod control;
 pub mod foreign;
+pub mod fuzzer;
 pub mod hostile;
 pub mod smp;
 
@@ -36,6 +38,7 @@ pub fn all() -> Vec<Case> {
     let mut cases = foreign::cases();
     cases.extend(smp::cases());
     cases.extend(hostile::cases());
+    cases.extend(fuzzer::cases());
     cases.extend(control::cases());
     cases.extend(boot::cases());
     cases

@@ -2,7 +2,7 @@
 //!
 //! Each round makes one hypercall from the grammar of `fuzz/grammar`, which the host's targets use too; now and then it runs an
 //! instruction that a guest must not execute, stores into a page table, or returns with strange flags. All decisions of a round
-//! come from the seed and its number. Every [`BATCH`] rounds the guest puts its sandbox in order, looks whether its own
+//! come from the seed and its number; `verbose=N` prints every call from round N on. Every [`BATCH`] rounds the guest puts its sandbox in order, looks whether its own
 //! memory is what it was, and says how far it is.
 //!
 //! It has to live on, so it works on a [`sandbox::Sandbox`] (its own page tables and memory stay out of it) and leaves out the
@@ -57,6 +57,7 @@ fn parameter(name: &str, otherwise: u64) -> u64 {
 #[domu_sdk::main]
 fn main() -> Reason {
     let (seed, rounds) = (parameter("seed", 1), parameter("rounds", ROUNDS));
+    let verbose = parameter("verbose", u64::MAX);
     println!("fuzzer: seed {seed}, {rounds} rounds");
     let Some(mut sandbox) = Sandbox::new() else {
         println!("RESULT: fail, no memory for the sandbox");
@@ -77,7 +78,8 @@ fn main() -> Reason {
                 tally.calls, tally.done, tally.instructions
             );
         }
-        one(&mut sandbox, &mut Xorshift::new((seed << 32).wrapping_add(round)), &mut tally);
+        let mut source = Xorshift::new((seed << 32).wrapping_add(round));
+        one(&mut sandbox, &mut source, &mut tally, round >= verbose);
     }
     settle(&mut sandbox);
     println!("fuzzer: {rounds} rounds, {} calls, {} instructions", tally.calls, tally.instructions);
@@ -86,7 +88,7 @@ fn main() -> Reason {
 }
 
 /// One round.
-fn one(sandbox: &mut Sandbox, source: &mut Xorshift, tally: &mut Tally) {
+fn one(sandbox: &mut Sandbox, source: &mut Xorshift, tally: &mut Tally, verbose: bool) {
     match source.below(16) {
         0 => {
             tally.instructions += 1;
@@ -100,13 +102,13 @@ fn one(sandbox: &mut Sandbox, source: &mut Xorshift, tally: &mut Tally) {
         3 => sandbox.write_grant(source),
         _ => {
             tally.calls += 1;
-            let answer = hypercall_from_grammar(sandbox, source);
+            let answer = hypercall_from_grammar(sandbox, source, verbose);
             tally.done += u64::from(Errno::from_ret(answer).is_none());
         }
     }
 }
 
-fn hypercall_from_grammar(sandbox: &mut Sandbox, source: &mut Xorshift) -> i64 {
+fn hypercall_from_grammar(sandbox: &mut Sandbox, source: &mut Xorshift, verbose: bool) -> i64 {
     let domains = [0x7ff0, 0, 1, 2, 3, 0x7ff0, 0x7ff1, 0x7ff2];
     let pools = Pools {
         frames: &sandbox.named,
@@ -120,9 +122,13 @@ fn hypercall_from_grammar(sandbox: &mut Sandbox, source: &mut Xorshift) -> i64 {
     let mut page = [0; SCRATCH];
     let request = generate(source, &Rules { sandbox }, &pools, &mut page);
     sandbox.fill_scratch(&page);
+    if verbose {
+        println!("fuzzer: {} {:x?}, {:x?}", request.number, request.args, &page[..96]);
+    }
     let _no_events = CALL.lock();
     let answer = call(request.number, request.args);
-    if matches!(request.number, hypercall::SET_TRAP_TABLE | hypercall::SET_CALLBACKS | hypercall::CALLBACK_OP) {
+    if matches!(request.number, hypercall::SET_TRAP_TABLE | hypercall::SET_CALLBACKS | hypercall::CALLBACK_OP)
+    {
         handlers();
     }
     answer

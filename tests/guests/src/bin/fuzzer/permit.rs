@@ -12,6 +12,7 @@ const LEFT_OUT: &[(u64, Option<u32>, &str)] = &[
     (number::SCHED_OP_COMPAT, None, "blocks for ever"),
     (number::SCHED_OP, Some(1), "blocks for ever"),
     (number::SCHED_OP, Some(2), "ends the guest"),
+    (number::SCHED_OP, Some(3), "with a broken pointer the time is none, so it blocks for ever"),
     (number::SCHED_OP, Some(4), "ends the guest"),
     (number::SCHED_OP, Some(5), "settles how the guest will have ended"),
     (number::SCHED_OP, Some(6), "the watchdog ends the guest"),
@@ -26,7 +27,8 @@ const LEFT_OUT: &[(u64, Option<u32>, &str)] = &[
 ];
 
 /// Of the first domain only: what would switch the machine off, or garble the log.
-const LEFT_OUT_OF_FIRST: &[(u64, Option<u32>)] = &[(number::CONSOLE_IO, Some(0)), (number::CONSOLE_IO, Some(1))];
+const LEFT_OUT_OF_FIRST: &[(u64, Option<u32>)] =
+    &[(number::CONSOLE_IO, Some(0)), (number::CONSOLE_IO, Some(1))];
 
 /// Not inside a multicall, because handlers are put right after the call.
 const NOT_IN_MULTICALL: &[u64] = &[number::SET_TRAP_TABLE, number::SET_CALLBACKS, number::CALLBACK_OP];

@@ -71,7 +71,8 @@ impl Sandbox {
         let start = DIRECT_BASE + first * 4096;
         let root = memory::machine_frame(Pfn((start::info().pt_base - IMAGE_BASE) / 4096))?.0;
         let l1 = table_of(root, start, 1)?;
-        let frames: Vec<u64> = (0..USED as u64).map(|n| memory::machine_frame(Pfn(first + n)).map_or(0, |m| m.0)).collect();
+        let frames: Vec<u64> =
+            (0..USED as u64).map(|n| memory::machine_frame(Pfn(first + n)).map_or(0, |m| m.0)).collect();
         let end = calls::memory::maximum_ram_page().map_or(0x2_0000, |mfn| mfn.0 + 1);
         let mut own = vec![0_u64; end.div_ceil(64) as usize].into_boxed_slice();
         for pfn in 0..start::info().nr_pages {
@@ -125,7 +126,14 @@ impl Sandbox {
 
     fn list(&mut self) {
         self.named.clone_from(&self.frames);
-        self.named.extend([start::info().shared_info >> 12, 0x100, 0x1000, self.end - 16, self.root, self.l1]);
+        self.named.extend([
+            start::info().shared_info >> 12,
+            0x100,
+            0x1000,
+            self.end - 16,
+            self.root,
+            self.l1,
+        ]);
         // What is this guest's own is not named: the rules would refuse it each time.
         let own = &self.own;
         self.named.retain(|mfn| own.get((mfn / 64) as usize).is_none_or(|word| word >> (mfn % 64) & 1 == 0));
@@ -159,7 +167,8 @@ impl Sandbox {
         }
         let reference = 16 + source.below(32);
         let flags = [1, 5, 1, 0, 2, 9, 3][source.below(7) as usize];
-        let frame = if source.once_in(8) { source.below(self.end) } else { self.frame(source.below(USED as u64)) };
+        let frame =
+            if source.once_in(8) { source.below(self.end) } else { self.frame(source.below(USED as u64)) };
         let entry = flags | source.below(5) << 16 | frame << 32;
         let at = core::ptr::with_exposed_provenance_mut::<u64>((self.grants + 8 * reference) as usize);
         // SAFETY: the page is the grant table; the kit uses entries below 16 only as long as nothing is granted.
