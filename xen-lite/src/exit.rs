@@ -6,7 +6,7 @@
 
 use xen_lite_core::domain::{Mode, Registers, VcpuState};
 use xen_lite_core::effects::{Done, Effects, Todo};
-use xen_lite_core::fail::Why;
+use xen_lite_core::fail::{Fail, Why};
 use xen_lite_core::hypercall::{self, Caller};
 use xen_lite_core::trap;
 
@@ -24,7 +24,7 @@ pub struct Resume {
     pub how: u64,
 }
 
-/// All registers are loaded.
+/// All registers are loaded. After SYSCALL, it is the same vCPU, and RBX, RBP and R12 to R15 are unchanged.
 pub const IRETQ: u64 = 0;
 /// The same vCPU goes on with flat selectors; RBX, RBP and R12 to R15 are unchanged, and RCX and R11 may be lost.
 pub const SYSRET: u64 = 1;
@@ -43,49 +43,81 @@ unsafe fn state_of<'a>(registers: *mut Registers) -> &'a mut VcpuState {
     unsafe { &mut *registers.byte_sub(OFFSET_OF_REGISTERS).cast::<VcpuState>() }
 }
 
-/// SYSCALL from 64-bit code: a hypercall of the guest's kernel, or a system call of its user mode.
+/// SYSCALL from 64-bit code: a hypercall of the guest's kernel, or a system call of its user mode. The entry code gives the
+/// arguments of a hypercall once more, as [`hypercall::Args`]. All that is not needed for a hypercall without consequences is in
+/// functions apart, so that this one has few registers to keep.
 ///
 /// # Safety
 /// S-08: called by the entry code alone.
-pub unsafe extern "C" fn guest_syscall(registers: *mut Registers) -> Resume {
+pub unsafe extern "C" fn guest_syscall(registers: *mut Registers, args: *mut hypercall::Args) -> Resume {
     let cpu = PerCpu::get();
     let Some(running) = cpu.running() else { unreachable!("SYSCALL without a running vCPU") };
     // SAFETY: S-06: the entry code gives the running vCPU's registers.
     let state = unsafe { state_of(registers) };
-    let mode = state.mode;
     let mut caller = Caller::new(&running.domain, &running.vcpu, state);
-    if mode == Mode::User {
-        let result = trap::syscall(hv(), &mut caller);
-        return leave_syscall(cpu, &caller, registers, result, SYSRET);
+    if caller.state.mode == Mode::User {
+        return user_syscall(cpu, &mut caller, registers);
     }
     let number = caller.state.regs.rax;
-    let mut args = hypercall::arguments(&caller.state.regs);
-    let outcome = hypercall::dispatch(hv(), &mut caller, number, &mut args);
+    // SAFETY: S-08: the entry code put them on this stack, and uses them no more.
+    let args = unsafe { &mut *args };
+    let outcome = hypercall::dispatch(hv(), &mut caller, number, args);
     if let Ok(done) = &outcome
         && is_nothing(&done.effects)
+        && !trap::has_pending(hv(), &caller)
     {
         caller.state.regs.rax = done.value as u64;
-        let how = if trap::has_pending(hv(), &caller) { LONG_WAY } else { SYSRET };
-        return Resume { registers, how };
+        return Resume { registers, how: SYSRET };
     }
-    match outcome {
+    conclude(cpu, &mut caller, registers, &outcome, args)
+}
+
+#[inline(never)]
+fn user_syscall(cpu: &'static PerCpu, caller: &mut Caller<'_>, registers: *mut Registers) -> Resume {
+    let result = trap::syscall(hv(), caller);
+    leave_syscall(cpu, caller, registers, result, SYSRET)
+}
+
+/// A hypercall with consequences, or with an error.
+#[inline(never)]
+fn conclude(
+    cpu: &'static PerCpu,
+    caller: &mut Caller<'_>,
+    registers: *mut Registers,
+    outcome: &Result<Done, Fail>,
+    args: &hypercall::Args,
+) -> Resume {
+    match *outcome {
         Ok(done) if !done.effects.todo.intersects(NOT_BY_SYSRET) => {
             caller.state.regs.rax = done.value as u64;
-            run::apply_effects(cpu, caller.state, done.effects);
-            leave_syscall(cpu, &caller, registers, Ok(Effects::NONE), SYSRET)
-        }
-        Ok(Done { effects: REPLACED, .. }) => {
-            leave_syscall(cpu, &caller, registers, Ok(Effects::NONE), IRETQ)
+            if !is_nothing(&done.effects) {
+                run::apply_effects(cpu, caller.state, done.effects);
+            }
+            leave_syscall(cpu, caller, registers, Ok(Effects::NONE), SYSRET)
         }
         outcome => {
-            let result = hypercall::conclude(&mut caller, outcome, &args);
-            leave_syscall(cpu, &caller, registers, result, IRETQ)
+            let result = hypercall::conclude(caller, outcome, args);
+            leave_syscall(cpu, caller, registers, result, SYSRET)
         }
     }
 }
 
-/// What `iret` leads to: nothing but other registers.
-const REPLACED: Effects = Effects::todo(Todo::REGS_REPLACED);
+/// SYSCALL with the number of `iret`, the most frequent hypercall of all: the table is passed by.
+///
+/// # Safety
+/// S-08: called by the entry code alone.
+pub unsafe extern "C" fn guest_iret(registers: *mut Registers) -> Resume {
+    let cpu = PerCpu::get();
+    let Some(running) = cpu.running() else { unreachable!("SYSCALL without a running vCPU") };
+    // SAFETY: S-06: the entry code gives the running vCPU's registers.
+    let state = unsafe { state_of(registers) };
+    let mut caller = Caller::new(&running.domain, &running.vcpu, state);
+    if caller.state.mode == Mode::User {
+        return user_syscall(cpu, &mut caller, registers);
+    }
+    let result = trap::iret(hv(), &mut caller);
+    leave_syscall(cpu, &mut caller, registers, result, IRETQ)
+}
 
 /// Effects after which another vCPU may run, or this one with other registers.
 const NOT_BY_SYSRET: Todo = Todo::RESCHEDULE.union(Todo::REGS_REPLACED);
@@ -96,20 +128,34 @@ fn is_nothing(effects: &Effects) -> bool {
     u64::from(effects.todo.bits()) | effects.kick == 0
 }
 
-/// Back from SYSCALL in the way `how`, if nothing is left to do; what is left is noted for [`guest_syscall_long`].
+/// Back from SYSCALL in the way `how`, if nothing is left to do but to deliver an event; what is left is noted for
+/// [`guest_syscall_long`]. `how` suits a delivery, too: handlers run with flat selectors, and find RCX and R11 in their frame.
 #[inline(always)]
 fn leave_syscall(
     cpu: &'static PerCpu,
-    caller: &Caller<'_>,
+    caller: &mut Caller<'_>,
     registers: *mut Registers,
     result: Outcome,
     how: u64,
 ) -> Resume {
-    if matches!(&result, Ok(effects) if is_nothing(effects)) && !trap::has_pending(hv(), caller) {
+    if matches!(&result, Ok(effects) if is_nothing(effects))
+        && (!trap::has_pending(hv(), caller) || deliver_or_note(cpu, caller))
+    {
         return Resume { registers, how };
     }
-    cpu.unfinished.set(result);
+    if result != Ok(Effects::NONE) {
+        cpu.unfinished.set(result);
+    }
     Resume { registers, how: LONG_WAY }
+}
+
+/// Delivers what is pending; if that has consequences, they are noted for [`guest_syscall_long`], and the answer is `false`.
+#[inline(never)]
+fn deliver_or_note(cpu: &PerCpu, caller: &mut Caller<'_>) -> bool {
+    let delivered = trap::deliver_pending(hv(), caller);
+    let done = matches!(&delivered, Ok(effects) if is_nothing(effects));
+    cpu.unfinished.set(delivered);
+    done
 }
 
 /// The rest of a SYSCALL that has consequences, now that all registers are saved.
@@ -142,8 +188,11 @@ pub unsafe extern "C" fn guest_exit(registers: *mut Registers) -> Resume {
         SYSENTER => sysenter(&mut caller),
         _ => trap::inject(hv(), &mut caller, trap::vector::UD, 0),
     };
-    if matches!(&result, Ok(effects) if is_nothing(effects)) && !trap::has_pending(hv(), &caller) {
-        return Resume { registers, how: IRETQ };
+    if matches!(&result, Ok(effects) if is_nothing(effects)) {
+        if !trap::has_pending(hv(), &caller) || deliver_or_note(cpu, &mut caller) {
+            return Resume { registers, how: IRETQ };
+        }
+        return run::finish(cpu, cpu.unfinished.replace(Ok(Effects::NONE)));
     }
     run::finish(cpu, result)
 }

@@ -11,6 +11,8 @@ use core::arch::asm;
 
 use xen_lite_core::platform::Fault;
 
+use zerocopy::{FromBytes, IntoBytes};
+
 use crate::fixup;
 
 /// Moves words at fixed distances, each by a load and a store.
@@ -32,6 +34,23 @@ macro_rules! move_words {
     };
 }
 
+/// Moves one operand of 1, 2 or 4 bytes.
+macro_rules! move_one {
+    ($to:ident, $from:ident, $word:literal, $class:ident) => {
+        asm!(
+            concat!("2: mov ", $word, ", [{from}]"),
+            concat!("3: mov [{to}], ", $word),
+            fixup!("2", "{fault}"),
+            fixup!("3", "{fault}"),
+            word = out($class) _,
+            from = in(reg) $from,
+            to = in(reg) $to,
+            fault = label { return Err(Fault) },
+            options(nostack, preserves_flags)
+        )
+    };
+}
+
 /// Moves up to 12 words; `false` when the size is another one. Sizes are constants at most places, and then so is the choice.
 ///
 /// # Safety
@@ -41,6 +60,9 @@ unsafe fn move_few(to: u64, from: u64, size: usize) -> Result<bool, Fault> {
     // SAFETY: S-03: as the caller promises; a fault lands in the label.
     unsafe {
         match size {
+            1 => move_one!(to, from, "{word}", reg_byte),
+            2 => move_one!(to, from, "{word:x}", reg),
+            4 => move_one!(to, from, "{word:e}", reg),
             8 => move_words!(to, from, 0),
             16 => move_words!(to, from, 0 8),
             24 => move_words!(to, from, 0 8 16),
@@ -104,6 +126,104 @@ pub fn copy_in(from: u64, out: &mut [u8]) -> Result<(), Fault> {
     }
     // SAFETY: S-03: `out` is borrowed; the other side was checked.
     unsafe { transfer(out.as_mut_ptr() as u64, from, out.len()) }
+}
+
+/// Reads a value of guest memory.
+///
+/// # Errors
+/// Part of it cannot be read.
+#[inline(always)]
+pub fn read_value<T: FromBytes + IntoBytes>(from: u64) -> Result<T, Fault> {
+    let size = size_of::<T>();
+    if size.is_multiple_of(8) && size <= 8 * MOST_WORDS {
+        // By way of registers: what is used of them may well stay there.
+        let words = load::<MOST_WORDS>(from, size / 8)?;
+        return T::read_from_prefix(words.as_bytes()).map(|(value, _)| value).map_err(|_| Fault);
+    }
+    let mut value = T::new_zeroed();
+    copy_in(from, value.as_mut_bytes())?;
+    Ok(value)
+}
+
+/// Words that [`read_words`] and [`write_words`] move at most.
+const MOST_WORDS: usize = 12;
+
+/// Reads words.
+///
+/// # Errors
+/// Part of them cannot be read.
+#[inline(always)]
+pub fn read_words<const N: usize>(from: u64) -> Result<[u64; N], Fault> {
+    load(from, N)
+}
+
+/// Reads the first `count` of `N` words one by one, each straight into a register; whether any of them faulted is looked at
+/// once. The others are 0.
+#[inline(always)]
+fn load<const N: usize>(from: u64, count: usize) -> Result<[u64; N], Fault> {
+    if !fixup::is_guest_address(from) {
+        return Err(Fault);
+    }
+    const { assert!(N <= MOST_WORDS) };
+    let mut words = [0u64; N];
+    let mut faulted = 0u64;
+    macro_rules! load {
+        ($($index:literal)*) => {$(
+            if $index < N && $index < count {
+                // SAFETY: S-03: the beginning was checked, and so few words do not reach across the addresses that are not
+                // canonical; a fault lands behind the load.
+                unsafe {
+                    asm!(
+                        concat!("2: mov {word}, [{from} + 8 * ", $index, "]"),
+                        "3:",
+                        ".pushsection .text.fixup, \"ax\", @progbits",
+                        "4: mov {faulted:e}, 1",
+                        "xor {word:e}, {word:e}",
+                        "jmp 3b",
+                        ".popsection",
+                        fixup!("2", "4b"),
+                        word = out(reg) words[$index],
+                        faulted = inout(reg) faulted,
+                        from = in(reg) from,
+                        options(nostack, readonly)
+                    );
+                }
+            }
+        )*};
+    }
+    load!(0 1 2 3 4 5 6 7 8 9 10 11);
+    if faulted == 0 { Ok(words) } else { Err(Fault) }
+}
+
+/// Writes words one by one, each straight from where it is.
+///
+/// # Errors
+/// Part of them cannot be written; some may have been.
+#[inline(always)]
+pub fn write_words<const N: usize>(to: u64, words: [u64; N]) -> Result<(), Fault> {
+    if !fixup::is_guest_address(to) {
+        return Err(Fault);
+    }
+    const { assert!(N <= MOST_WORDS) };
+    macro_rules! store {
+        ($($index:literal)*) => {$(
+            if $index < N {
+                // SAFETY: S-03: as in `read_words`; a fault lands in the label.
+                unsafe {
+                    asm!(
+                        concat!("2: mov [{to} + 8 * ", $index, "], {word}"),
+                        fixup!("2", "{fault}"),
+                        to = in(reg) to,
+                        word = in(reg) words[$index],
+                        fault = label { return Err(Fault) },
+                        options(nostack, preserves_flags)
+                    );
+                }
+            }
+        )*};
+    }
+    store!(0 1 2 3 4 5 6 7 8 9 10 11);
+    Ok(())
 }
 
 /// Writes guest memory.

@@ -2,9 +2,11 @@
 
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
-use xen_lite_core::addr::{CpuId, GuestVirt, Mfn, PAGE_SIZE};
+use xen_lite_core::addr::{CpuId, GuestVirt, MachineAddr, Mfn, PAGE_SIZE};
 use xen_lite_core::effects::Effects;
 use xen_lite_core::platform::{BaseOf, Clock, Fault, Flush, Platform, Power};
+
+use zerocopy::{FromBytes, IntoBytes};
 
 use crate::apic::{self, vector};
 use crate::cpu::{PerCpu, msr, percpu, segments};
@@ -62,6 +64,22 @@ impl Platform for Machine {
     fn fetch_and(&self, mfn: Mfn, index: usize, bits: u64) -> u64 {
         word(mfn, index).fetch_and(bits, Ordering::AcqRel)
     }
+    #[inline(always)]
+    fn set_bit(&self, mfn: Mfn, index: usize, bit: u32) -> bool {
+        direct::set_bit(mfn.raw() << 12, index, bit)
+    }
+    #[inline(always)]
+    fn load_at(&self, at: MachineAddr) -> u64 {
+        direct::word_at(at.raw()).load(Ordering::Acquire)
+    }
+    #[inline(always)]
+    fn or_at(&self, at: MachineAddr, bits: u64) {
+        direct::word_at(at.raw()).fetch_or(bits, Ordering::AcqRel);
+    }
+    #[inline(always)]
+    fn and_at(&self, at: MachineAddr, bits: u64) {
+        direct::word_at(at.raw()).fetch_and(bits, Ordering::AcqRel);
+    }
     fn load_bytes(&self, mfn: Mfn, offset: usize, out: &mut [u8]) {
         // SAFETY: S-02: the frame is in the direct map, `byte` checked the range, `out` is borrowed.
         unsafe { direct::copy(out.as_mut_ptr(), byte(mfn, offset, out.len()), out.len()) };
@@ -87,6 +105,18 @@ impl Platform for Machine {
     #[inline(always)]
     fn copy_out(&self, to: GuestVirt, bytes: &[u8]) -> Result<(), Fault> {
         guest_copy::copy_out(to.raw(), bytes)
+    }
+    #[inline(always)]
+    fn read_value<T: FromBytes + IntoBytes>(&self, from: GuestVirt) -> Result<T, Fault> {
+        guest_copy::read_value(from.raw())
+    }
+    #[inline(always)]
+    fn read_words<const N: usize>(&self, from: GuestVirt) -> Result<[u64; N], Fault> {
+        guest_copy::read_words(from.raw())
+    }
+    #[inline(always)]
+    fn write_words<const N: usize>(&self, to: GuestVirt, words: [u64; N]) -> Result<(), Fault> {
+        guest_copy::write_words(to.raw(), words)
     }
 
     #[inline(always)]

@@ -4,8 +4,11 @@
 //! virtual clock. Memory that guests may write at the same time is reached only through single loads and stores by value,
 //! never through references.
 
-use crate::addr::{CpuId, GuestVirt, Mfn};
+use zerocopy::{FromBytes, IntoBytes};
+
+use crate::addr::{CpuId, GuestVirt, MachineAddr, Mfn};
 use crate::effects::Effects;
+use crate::hypercall::guest::range_ok;
 
 /// A guest address could not be read or written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +60,27 @@ pub trait Platform: Send + Sync + 'static {
     fn fetch_or(&self, mfn: Mfn, word: usize, bits: u64) -> u64;
     /// Atomic AND; returns the former value.
     fn fetch_and(&self, mfn: Mfn, word: usize, bits: u64) -> u64;
+    /// Sets bit `bit`, 0 to 63, of a word; returns whether it was set before.
+    #[inline(always)]
+    fn set_bit(&self, mfn: Mfn, word: usize, bit: u32) -> bool {
+        let bit = 1 << (bit & 63);
+        self.fetch_or(mfn, word, bit) & bit != 0
+    }
+    /// [`Platform::load`] of the word at an address, for words that are used at every entry and exit.
+    #[inline(always)]
+    fn load_at(&self, at: MachineAddr) -> u64 {
+        self.load(at.mfn(), at.offset() / 8)
+    }
+    /// [`Platform::fetch_or`] of the word at an address, when the former value does not matter.
+    #[inline(always)]
+    fn or_at(&self, at: MachineAddr, bits: u64) {
+        self.fetch_or(at.mfn(), at.offset() / 8, bits);
+    }
+    /// [`Platform::fetch_and`] of the word at an address, when the former value does not matter.
+    #[inline(always)]
+    fn and_at(&self, at: MachineAddr, bits: u64) {
+        self.fetch_and(at.mfn(), at.offset() / 8, bits);
+    }
     /// Copies bytes out of a frame. `offset + out.len()` must not pass the frame's end.
     fn load_bytes(&self, mfn: Mfn, offset: usize, out: &mut [u8]);
     /// Copies bytes into a frame. `offset + bytes.len()` must not pass the frame's end.
@@ -71,6 +95,24 @@ pub trait Platform: Send + Sync + 'static {
     fn copy_in(&self, from: GuestVirt, out: &mut [u8]) -> Result<(), Fault>;
     /// Writes memory of the running vCPU, as [`Platform::copy_in`]. Multiples of 8 bytes are the fast case.
     fn copy_out(&self, to: GuestVirt, bytes: &[u8]) -> Result<(), Fault>;
+    /// Reads a value of any type, as [`Platform::copy_in`].
+    #[inline(always)]
+    fn read_value<T: FromBytes + IntoBytes>(&self, from: GuestVirt) -> Result<T, Fault> {
+        let mut value = T::new_zeroed();
+        self.copy_in(from, value.as_mut_bytes())?;
+        Ok(value)
+    }
+    /// Reads a few words of the running vCPU's memory, at an address that has not been checked yet.
+    #[inline(always)]
+    fn read_words<const N: usize>(&self, from: GuestVirt) -> Result<[u64; N], Fault> {
+        if range_ok(from.raw(), N as u64 * 8) { self.read_value(from) } else { Err(Fault) }
+    }
+    /// Writes a few words of the running vCPU's memory, at an address that has not been checked yet. After a fault, some of
+    /// them may have been written.
+    #[inline(always)]
+    fn write_words<const N: usize>(&self, to: GuestVirt, words: [u64; N]) -> Result<(), Fault> {
+        if range_ok(to.raw(), N as u64 * 8) { self.copy_out(to, words.as_bytes()) } else { Err(Fault) }
+    }
 
     /// Machine-to-physical table: the guest's number for a frame (`u64::MAX` when invalid).
     fn m2p(&self, mfn: Mfn) -> u64;

@@ -38,6 +38,7 @@ const WITH_ERROR_CODE: u32 = 0x6022_7d00;
 const R15: usize = core::mem::offset_of!(Registers, r15);
 const RIP: usize = core::mem::offset_of!(Registers, rip);
 const _: () = {
+    assert!(core::mem::offset_of!(Registers, rax) == 88 && core::mem::offset_of!(Registers, rdi) == 120);
     assert!(size_of::<Registers>() == 176 && align_of::<Registers>() == 16);
     assert!(core::mem::offset_of!(Registers, rbx) == 48 && core::mem::offset_of!(Registers, r11) == 56);
     assert!(R15 == 8 && core::mem::offset_of!(Registers, ss) == 168 && RIP == 136);
@@ -72,6 +73,11 @@ global_asm!(
         pop     r12
         pop     rbp
         pop     rbx
+        POP_SHORT
+    .endm
+
+    /* Those that a callee does not preserve. */
+    .macro POP_SHORT
         pop     r11
         pop     r10
         pop     r9
@@ -115,6 +121,7 @@ entry_save:
 entry_resume:
     lea     rsp, [rax + 8]
     POP_REGISTERS
+entry_resume_iretq:
     add     rsp, 8
     swapgs
     .globl entry_iretq
@@ -151,10 +158,20 @@ entry_syscall:
     push    r11
     lea     rdi, [rsp - 56]
     mov     rsp, gs:[{stack}]
+    cmp     rax, {iret}
+    je      3f
+    /* The arguments in their order: `Args`. The stack stays aligned. */
+    push    r9
+    push    r8
+    push    r10
+    push    rdx
+    push    rsi
+    push    qword ptr [rdi + 120]
+    mov     rsi, rsp
     call    {guest_syscall}
 
     /* RAX: the same registers; RDX: how to go on. Those that a callee preserves are still the guest's. */
-    cmp     edx, {sysret}
+4:  cmp     edx, {sysret}
     jne     2f
     /* A RIP that is not canonical would make SYSRET fault in ring 0. */
     mov     rcx, [rax + 136]
@@ -175,15 +192,21 @@ entry_syscall:
     swapgs
     sysretq
 
-1:  xor     edx, edx
-2:  mov     [rax + 8], r15
+3:  call    {guest_iret}
+    test    edx, edx
+    jnz     4b
+1:  lea     rsp, [rax + 56]
+    POP_SHORT
+    jmp     entry_resume_iretq
+
+2:  test    edx, edx
+    jz      1b
+    mov     [rax + 8], r15
     mov     [rax + 16], r14
     mov     [rax + 24], r13
     mov     [rax + 32], r12
     mov     [rax + 40], rbp
     mov     [rax + 48], rbx
-    test    edx, edx
-    jz      entry_resume
     call    {guest_syscall_long}
     jmp     entry_resume
 
@@ -333,6 +356,8 @@ entry_ist:
     sysret = const crate::exit::SYSRET,
     guest_syscall_long = sym crate::exit::guest_syscall_long,
     guest_syscall = sym crate::exit::guest_syscall,
+    guest_iret = sym crate::exit::guest_iret,
+    iret = const abi::xen::hypercall::IRET,
     hypervisor_exit = sym crate::exit::hypervisor_exit,
     ist_exit = sym crate::exit::ist_exit,
 );

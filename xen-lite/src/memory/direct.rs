@@ -12,6 +12,25 @@ pub fn word(physical: u64, index: usize) -> &'static AtomicU64 {
     unsafe { &*(direct(physical) as *const AtomicU64).add(index & 511) }
 }
 
+/// The word that holds a machine address, as an atomic.
+#[inline(always)]
+pub fn word_at(physical: u64) -> &'static AtomicU64 {
+    // SAFETY: S-02: all RAM is in the direct map; the address is rounded down to a word; nobody makes plain references to frames.
+    unsafe { &*(direct(physical & !7) as *const AtomicU64) }
+}
+
+/// Sets a bit of a word of a frame; returns whether it was set. One instruction, where `fetch_or` would need a loop.
+#[inline(always)]
+pub fn set_bit(physical: u64, index: usize, bit: u32) -> bool {
+    let was: u8;
+    // SAFETY: S-02: as for `word`; with the offset below 64, the instruction stays in that word.
+    unsafe {
+        core::arch::asm!("lock bts qword ptr [{word}], {bit}", "setc {was}", word = in(reg) word(physical, index),
+            bit = in(reg) u64::from(bit & 63), was = lateout(reg_byte) was, options(nostack));
+    }
+    was != 0
+}
+
 /// Reads a word of a table.
 pub fn read(physical: u64, index: usize) -> u64 {
     word(physical, index).load(Ordering::Relaxed)

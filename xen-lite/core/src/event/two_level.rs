@@ -34,7 +34,7 @@ pub(super) fn set_pending<P: Platform>(
     vcpu: &Arc<Vcpu>,
 ) -> (bool, Effects) {
     let (word, bit) = place(port);
-    if hv.platform.fetch_or(domain.shared_info, PENDING + word, bit) & bit != 0 {
+    if hv.platform.set_bit(domain.shared_info, PENDING + word, port.raw() % 64) {
         return (false, Effects::NONE);
     }
     if hv.platform.load(domain.shared_info, MASK + word) & bit != 0 {
@@ -47,7 +47,7 @@ pub(super) fn set_pending<P: Platform>(
 #[inline(always)]
 fn select<P: Platform>(hv: &Hypervisor<P>, vcpu: &Arc<Vcpu>, word: usize) -> Effects {
     let Some(info) = vcpu.info() else { return Effects::NONE };
-    if hv.platform.fetch_or(info.mfn(), info.offset() / 8 + SELECTOR, 1 << word) & 1 << word != 0 {
+    if hv.platform.set_bit(info.mfn(), info.offset() / 8 + SELECTOR, word as u32) {
         return Effects::NONE;
     }
     mark_upcall(hv, vcpu)

@@ -100,9 +100,7 @@ impl<T: FromBytes + IntoBytes + Immutable> GuestHandle<T> {
     /// `EFAULT` when the memory is not mapped, or `index` is past the end.
     #[inline(always)]
     pub fn read<P: Platform>(&self, hv: &Hypervisor<P>, index: u64) -> Result<T, Errno> {
-        let mut value = T::new_zeroed();
-        hv.platform.copy_in(self.address(index)?, value.as_mut_bytes()).map_err(|_| Errno::EFAULT)?;
-        Ok(value)
+        hv.platform.read_value(self.address(index)?).map_err(|_| Errno::EFAULT)
     }
 
     /// Copies element `index` out.

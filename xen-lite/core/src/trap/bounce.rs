@@ -7,9 +7,7 @@ use crate::domain::{Callback, Mode};
 use crate::effects::Effects;
 use crate::fail::Why;
 use crate::hypercall::Caller;
-use crate::hypercall::guest::range_ok;
 use crate::platform::Platform;
-use zerocopy::IntoBytes;
 
 use super::{FLAT_CS64, FLAT_SS, info, toggle_mode};
 
@@ -72,7 +70,8 @@ pub(super) fn bounce_failsafe<P: Platform>(
     let s = caller.state.selectors;
     let extra = [s.ds, s.es, s.fs, s.gs].map(u64::from);
     caller.state.selectors = crate::domain::Selectors::default();
-    Ok(write_frame::<P, 4, 11>(hv, caller, target, extra)?.and(Effects::todo(crate::effects::Todo::LOAD_SEGMENTS)))
+    Ok(write_frame::<P, 4, 11>(hv, caller, target, extra)?
+        .and(Effects::todo(crate::effects::Todo::LOAD_SEGMENTS)))
 }
 
 #[inline(always)]
@@ -83,15 +82,15 @@ fn write_frame<P: Platform, const N: usize, const WORDS: usize>(
     extra: [u64; N],
 ) -> Result<Effects, Why> {
     let state = &mut *caller.state;
-    let from = state.regs;
     let (stack, cs) = if state.mode == Mode::Kernel {
         // RPL 0 in the frame tells the guest that its own kernel was interrupted.
-        (from.rsp, from.cs & 0xfffc)
+        (state.regs.rsp, state.regs.cs & 0xfffc)
     } else {
         toggle_mode(hv, state);
-        (state.kernel_sp, from.cs & 0xffff)
+        (state.kernel_sp, state.regs.cs & 0xffff)
     };
     let masked = info::masked(hv, caller.vcpu);
+    let from = &state.regs;
     let mut flags = from.rflags & !rflags::IF;
     if !masked {
         flags |= rflags::IF;
@@ -113,7 +112,7 @@ fn write_frame<P: Platform, const N: usize, const WORDS: usize>(
 
     let bytes = WORDS as u64 * 8;
     let sp = (stack & !15).wrapping_sub(bytes);
-    if !range_ok(sp, bytes) || hv.platform.copy_out(GuestVirt::new(sp), frame.as_bytes()).is_err() {
+    if hv.platform.write_words(GuestVirt::new(sp), frame).is_err() {
         return Err(Why::BounceFault(sp));
     }
     if target.mask_events && !masked {

@@ -1,7 +1,6 @@
 //! The fields of `vcpu_info` that say whether events may be delivered (xen.h). The guest writes them at the same time.
 
 use crate::Hypervisor;
-use crate::addr::{MachineAddr, Mfn};
 use crate::domain::Vcpu;
 use crate::platform::Platform;
 
@@ -12,16 +11,11 @@ const MASK: u64 = 0xff << 8;
 /// Word of `vcpu_info.arch.cr2`.
 const CR2_WORD: usize = 2;
 
-fn place(address: MachineAddr) -> (Mfn, usize) {
-    (address.mfn(), address.offset() / 8)
-}
-
 /// Whether an event waits and events are not masked.
 #[inline(always)]
 pub fn upcall_due<P: Platform>(hv: &Hypervisor<P>, vcpu: &Vcpu) -> bool {
     let Some(address) = vcpu.info() else { return false };
-    let (mfn, word) = place(address);
-    let value = hv.platform.load(mfn, word);
+    let value = hv.platform.load_at(address);
     // Mask zero and pending not: the two bytes as a number are 1 to 255.
     (value as u16).wrapping_sub(1) < PENDING as u16
 }
@@ -30,35 +24,31 @@ pub fn upcall_due<P: Platform>(hv: &Hypervisor<P>, vcpu: &Vcpu) -> bool {
 #[inline(always)]
 pub fn upcall_pending<P: Platform>(hv: &Hypervisor<P>, vcpu: &Vcpu) -> bool {
     let Some(address) = vcpu.info() else { return false };
-    let (mfn, word) = place(address);
-    hv.platform.load(mfn, word) & PENDING != 0
+    hv.platform.load_at(address) & PENDING != 0
 }
 
-/// Marks that an event waits; returns whether it was marked before.
+/// Marks that an event waits, by the lowest bit; returns whether it was set before.
 #[inline(always)]
 pub fn set_upcall_pending<P: Platform>(hv: &Hypervisor<P>, vcpu: &Vcpu) -> bool {
     let Some(address) = vcpu.info() else { return false };
-    let (mfn, word) = place(address);
-    hv.platform.fetch_or(mfn, word, 1) & PENDING != 0
+    hv.platform.set_bit(address.mfn(), address.offset() / 8, 0)
 }
 
 /// Whether events are masked. A vCPU without `vcpu_info` gets none.
 #[inline(always)]
 pub fn masked<P: Platform>(hv: &Hypervisor<P>, vcpu: &Vcpu) -> bool {
     let Some(address) = vcpu.info() else { return true };
-    let (mfn, word) = place(address);
-    hv.platform.load(mfn, word) & MASK != 0
+    hv.platform.load_at(address) & MASK != 0
 }
 
 /// Masks or unmasks events.
 #[inline(always)]
 pub fn set_masked<P: Platform>(hv: &Hypervisor<P>, vcpu: &Vcpu, masked: bool) {
     let Some(address) = vcpu.info() else { return };
-    let (mfn, word) = place(address);
     if masked {
-        hv.platform.fetch_or(mfn, word, 1 << 8);
+        hv.platform.or_at(address, 1 << 8);
     } else {
-        hv.platform.fetch_and(mfn, word, !MASK);
+        hv.platform.and_at(address, !MASK);
     }
 }
 
@@ -66,6 +56,5 @@ pub fn set_masked<P: Platform>(hv: &Hypervisor<P>, vcpu: &Vcpu, masked: bool) {
 #[inline]
 pub fn set_cr2<P: Platform>(hv: &Hypervisor<P>, vcpu: &Vcpu, cr2: u64) {
     let Some(address) = vcpu.info() else { return };
-    let (mfn, word) = place(address);
-    hv.platform.store(mfn, word + CR2_WORD, cr2);
+    hv.platform.store(address.mfn(), address.offset() / 8 + CR2_WORD, cr2);
 }

@@ -1,11 +1,10 @@
 //! The `iret` hypercall: the guest's kernel returns to an interrupted context (`struct iret_context`, xen-x86_64.h).
 
 use crate::Hypervisor;
-use crate::addr::Mfn;
+use crate::addr::{GuestVirt, Mfn};
 use crate::effects::Effects;
 use crate::fail::Why;
 use crate::hypercall::Caller;
-use crate::hypercall::guest::read_one;
 use crate::platform::Platform;
 
 use super::bounce::rflags;
@@ -18,10 +17,13 @@ const VGCF_IN_SYSCALL: u64 = 1 << 8;
 ///
 /// # Errors
 /// The frame cannot be read, or asks for a user mode that has no page tables: the domain ends.
+#[inline(always)]
 pub fn iret<P: Platform>(hv: &Hypervisor<P>, caller: &mut Caller<'_>) -> Result<Effects, Why> {
     // RAX, R11, RCX, flags, RIP, CS, RFLAGS, RSP, SS
-    let [rax, r11, rcx, flags, rip, cs, new_flags, rsp, ss]: [u64; 9] =
-        read_one(hv, caller.state.regs.rsp).map_err(|_| Why::BadIret("the frame at RSP cannot be read"))?;
+    let frame: Result<[u64; 9], _> = hv.platform.read_words(GuestVirt::new(caller.state.regs.rsp));
+    let Ok([rax, r11, rcx, flags, rip, cs, new_flags, rsp, ss]) = frame else {
+        return Err(Why::BadIret("the frame at RSP cannot be read"));
+    };
     if cs & 3 == 3 {
         if caller.state.user_root == Mfn::INVALID {
             return Err(Why::BadIret("return to user mode without user page tables"));

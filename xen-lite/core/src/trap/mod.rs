@@ -21,7 +21,7 @@ use crate::domain::{Mode, Pending, VcpuState};
 use crate::effects::{Effects, Todo};
 use crate::fail::Why;
 use crate::hypercall::Caller;
-use crate::hypercall::guest::read_bytes;
+use crate::hypercall::guest::read_one;
 use crate::platform::{BaseOf, Platform};
 use core::sync::atomic::Ordering;
 
@@ -170,8 +170,7 @@ fn software_interrupt<P: Platform>(
 
 /// The operand of the `int n` at RIP. The instruction is asked rather than the error code, which QEMU before 8.0 gets wrong.
 fn interrupt_number<P: Platform>(hv: &Hypervisor<P>, caller: &Caller<'_>) -> Option<u8> {
-    let mut code = [0; 2];
-    read_bytes(hv, caller.state.regs.rip, &mut code).ok()?;
+    let code: [u8; 2] = read_one(hv, caller.state.regs.rip).ok()?;
     (code[0] == 0xcd).then_some(code[1])
 }
 
