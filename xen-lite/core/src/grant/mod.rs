@@ -43,7 +43,7 @@ mod unmap;
 pub use copy::{Place, copy};
 pub use map::{Mapped, Request, map};
 pub use table::{frame, free_table, grow, is_mapped_by, swap};
-pub use unmap::{Unmapped, device_frames, flush_unmapped, release_all, replace, unmap};
+pub use unmap::{Unmapped, device_frames, flush_unmapped, flush_unmapped_one, release_all, replace, unmap};
 
 /// Most frames of a grant table, unless the toolstack says otherwise.
 pub const DEFAULT_FRAMES: u32 = 64;

@@ -185,12 +185,28 @@ pub fn flush_unmapped<P: Platform>(hv: &Hypervisor<P>, unmapped: &[Option<Unmapp
         }
         _ => hv.platform.flush(Flush::Global, all),
     }
-    for gone in unmapped.iter().flatten().filter_map(|one| one.gone.as_ref()) {
-        if gone.device {
-            put_device(hv, gone.frame, gone.readonly);
-        }
-        unpin(hv, gone);
+    unmapped.iter().flatten().filter_map(|one| one.gone.as_ref()).for_each(|gone| let_go(hv, gone));
+}
+
+/// As [`flush_unmapped`] for a single one.
+#[inline]
+pub fn flush_unmapped_one<P: Platform>(hv: &Hypervisor<P>, unmapped: Unmapped) {
+    let Some(gone) = unmapped.gone else { return };
+    if gone.host {
+        let all = u64::MAX >> (64 - hv.platform.cpus().clamp(1, 64));
+        let what =
+            if unmapped.address == 0 { Flush::Global } else { Flush::Page(GuestVirt::new(unmapped.address)) };
+        hv.platform.flush(what, all);
     }
+    let_go(hv, &gone);
+}
+
+/// Takes back the pins of a mapping that no translation leads to any more.
+fn let_go<P: Platform>(hv: &Hypervisor<P>, gone: &Mapping) {
+    if gone.device {
+        put_device(hv, gone.frame, gone.readonly);
+    }
+    unpin(hv, gone);
 }
 
 /// Gives up all that a dying domain mapped, and stops it from granting. Its page tables still hold their references; they are dropped as

@@ -148,24 +148,44 @@ fn map<P: Platform>(hv: &Hypervisor<P>, caller: &Caller<'_>, op: &mut GnttabMapG
     Ok(())
 }
 
-/// Unmaps in batches: the status is written, then the translations are flushed, then the granter learns of it.
+/// Unmaps: the status is written, then the translations are flushed, then the granter learns of it.
 fn unmap<P: Platform>(hv: &Hypervisor<P>, caller: &Caller<'_>, args: &mut Args) -> Result<Done, Fail> {
-    let mut array = GuestHandle::<GnttabUnmapGrantRef>::new(args[1], u64::from(args[2] as u32))?;
+    let array = GuestHandle::<GnttabUnmapGrantRef>::new(args[1], u64::from(args[2] as u32))?;
+    if array.len() != 1 {
+        return unmap_many(hv, caller, args, array);
+    }
+    if let Some(unmapped) = unmap_one(hv, caller, &array, 0)? {
+        grant::flush_unmapped_one(hv, unmapped);
+    }
+    let _ = advance::<P, GnttabUnmapGrantRef>(hv, args);
+    Ok(Done::OK)
+}
+
+/// Unmaps in batches, of which each has one flush.
+#[inline(never)]
+fn unmap_many<P: Platform>(
+    hv: &Hypervisor<P>,
+    caller: &Caller<'_>,
+    args: &mut Args,
+    mut array: GuestHandle<GnttabUnmapGrantRef>,
+) -> Result<Done, Fail> {
     while !array.is_empty() {
         let mut batch = [const { None }; BATCH];
         let mut outcome = ControlFlow::Continue(());
         let mut fault = Ok(());
+        let mut count = 0;
         for (index, slot) in (0..array.len()).zip(&mut batch) {
             fault = unmap_one(hv, caller, &array, index).map(|unmapped| *slot = unmapped);
             if fault.is_err() {
                 break;
             }
+            count += 1;
             outcome = advance::<P, GnttabUnmapGrantRef>(hv, args);
             if outcome.is_break() {
                 break;
             }
         }
-        grant::flush_unmapped(hv, &batch);
+        grant::flush_unmapped(hv, &batch[..count]);
         fault?;
         if outcome.is_break() {
             return Err(Fail::Again);
@@ -175,6 +195,7 @@ fn unmap<P: Platform>(hv: &Hypervisor<P>, caller: &Caller<'_>, args: &mut Args) 
     Ok(Done::OK)
 }
 
+#[inline(always)]
 fn unmap_one<P: Platform>(
     hv: &Hypervisor<P>,
     caller: &Caller<'_>,
