@@ -17,7 +17,7 @@ use crate::effects::{Done, Effects, Todo};
 use crate::fail::{Errno, Fail};
 use crate::frame::{self, Kind, types};
 use crate::hypercall::coverage::{Sub, full, refused};
-use crate::hypercall::guest::{GuestHandle, range_ok};
+use crate::hypercall::guest::{GuestHandle, range_ok, read_one};
 use crate::hypercall::{Args, Caller};
 use crate::mm::pages;
 use crate::mm::roots::{self, Which};
@@ -61,6 +61,74 @@ pub fn mmuext_op<P: Platform>(
     caller: &mut Caller<'_>,
     args: &mut Args,
 ) -> Result<Done, Fail> {
+    let single = args[1] as u32 == 1 && DomId::new(args[3] as u16) == DomId::SELF;
+    // What is read here counts only if it is one of the frequent operations; otherwise the list reads it anew.
+    if single
+        && caller.state.unfinished_table.is_none()
+        && let Ok(op) = read_one::<MmuextOp, P>(hv, args[0])
+        && let Some(done) = frequent(hv, caller, args, &op)
+    {
+        return done;
+    }
+    list(hv, caller, args)
+}
+
+/// A single operation of those that kernels use all the time, on frames of the caller's own; `None` when it is another. A
+/// function apart, because the registers and the stack that all the others need cost more than these operations do.
+#[inline(always)]
+fn frequent<P: Platform>(
+    hv: &Hypervisor<P>,
+    caller: &mut Caller<'_>,
+    args: &mut Args,
+    op: &MmuextOp,
+) -> Option<Result<Done, Fail>> {
+    let mut effects = Effects::NONE;
+    let mut progress = Progress { at: 0, count: 1, done_at: args[2], before: 0 };
+    let result = match op.cmd {
+        MMUEXT_NEW_BASEPTR => new_base(hv, caller, op, &mut effects),
+        MMUEXT_NEW_USER_BASEPTR => new_user_base(hv, caller, op),
+        MMUEXT_TLB_FLUSH_LOCAL => {
+            flush_everything(hv, own_cpu(hv));
+            Ok(())
+        }
+        MMUEXT_TLB_FLUSH_ALL => {
+            flush_everything(hv, all_cpus(hv, caller.domain));
+            Ok(())
+        }
+        MMUEXT_INVLPG_LOCAL => {
+            flush_page(hv, address(op), own_cpu(hv));
+            Ok(())
+        }
+        MMUEXT_INVLPG_ALL => {
+            flush_page(hv, address(op), all_cpus(hv, caller.domain));
+            Ok(())
+        }
+        _ => return None,
+    };
+    let result = result.and_then(|()| {
+        progress.at = 1;
+        roots::finish_table(hv, caller.state)
+    });
+    Some(conclude(hv, args, progress, result, effects))
+}
+
+#[inline(always)]
+fn conclude<P: Platform>(
+    hv: &Hypervisor<P>,
+    args: &mut Args,
+    progress: Progress,
+    result: Result<(), Fail>,
+    effects: Effects,
+) -> Result<Done, Fail> {
+    match progress.end(hv, args, size_of::<MmuextOp>(), result) {
+        Ok(_) => Ok(Done::with(effects)),
+        Err(Fail::Again) if effects != Effects::NONE => Err(Fail::AgainWith(effects)),
+        Err(fail) => Err(fail),
+    }
+}
+
+#[inline(never)]
+fn list<P: Platform>(hv: &Hypervisor<P>, caller: &mut Caller<'_>, args: &mut Args) -> Result<Done, Fail> {
     roots::finish_table(hv, caller.state)?;
     if let Some(done) = continues_without_list(args) {
         return Ok(done);
@@ -88,11 +156,7 @@ pub fn mmuext_op<P: Platform>(
             break;
         }
     }
-    match progress.end(hv, args, size_of::<MmuextOp>(), result) {
-        Ok(_) => Ok(Done::with(effects)),
-        Err(Fail::Again) if effects != Effects::NONE => Err(Fail::AgainWith(effects)),
-        Err(fail) => Err(fail),
-    }
+    conclude(hv, args, progress, result, effects)
 }
 
 #[inline(always)]
@@ -108,21 +172,11 @@ fn one<P: Platform>(
     match op.cmd {
         MMUEXT_NEW_BASEPTR => {
             own?;
-            let switched = roots::switch_root(hv, owner, caller.state, Which::Kernel, mfn);
-            if switched == Ok(true) && crate::mm::drop_ldt(hv, caller.state) {
-                *effects = effects.and(Effects::todo(Todo::LOAD_DESCRIPTORS));
-            }
-            switched.map(drop).inspect_err(|fail| log_root(owner, mfn, fail))
+            new_base(hv, caller, op, effects)
         }
         MMUEXT_NEW_USER_BASEPTR => {
             own?;
-            let root = match mfn {
-                Mfn::INVALID => return Err(Errno::EINVAL.into()),
-                mfn if mfn.raw() == 0 => Mfn::INVALID,
-                mfn => mfn,
-            };
-            let switched = roots::switch_root(hv, owner, caller.state, Which::User, root);
-            switched.map(drop).inspect_err(|fail| log_root(owner, mfn, fail))
+            new_user_base(hv, caller, op)
         }
         MMUEXT_PIN_L1_TABLE => pin(hv, mfn, owner, Kind::L1),
         MMUEXT_PIN_L2_TABLE => pin(hv, mfn, owner, Kind::L2),
@@ -159,6 +213,39 @@ fn one<P: Platform>(
             Err(Errno::ENOSYS.into())
         }
     }
+}
+
+/// The kernel's root becomes another; its LDT, found through the former tables, is to be looked up anew.
+#[inline(always)]
+fn new_base<P: Platform>(
+    hv: &Hypervisor<P>,
+    caller: &mut Caller<'_>,
+    op: &MmuextOp,
+    effects: &mut Effects,
+) -> Result<(), Fail> {
+    let (owner, mfn) = (caller.domain.id, Mfn::new(op.as_mfn()));
+    let switched = roots::switch_root(hv, owner, caller.state, Which::Kernel, mfn);
+    if switched == Ok(true) && crate::mm::drop_ldt(hv, caller.state) {
+        *effects = effects.and(Effects::todo(Todo::LOAD_DESCRIPTORS));
+    }
+    switched.map(drop).inspect_err(|fail| log_root(owner, mfn, fail))
+}
+
+/// The user mode's root becomes another; frame 0 is none.
+#[inline(always)]
+fn new_user_base<P: Platform>(
+    hv: &Hypervisor<P>,
+    caller: &mut Caller<'_>,
+    op: &MmuextOp,
+) -> Result<(), Fail> {
+    let (owner, mfn) = (caller.domain.id, Mfn::new(op.as_mfn()));
+    let root = match mfn {
+        Mfn::INVALID => return Err(Errno::EINVAL.into()),
+        mfn if mfn.raw() == 0 => Mfn::INVALID,
+        mfn => mfn,
+    };
+    let switched = roots::switch_root(hv, owner, caller.state, Which::User, root);
+    switched.map(drop).inspect_err(|fail| log_root(owner, mfn, fail))
 }
 
 fn address(op: &MmuextOp) -> GuestVirt {
