@@ -203,6 +203,12 @@ impl<P: Platform> GuestCpu for View<'_, '_, '_, P> {
     fn fetch(&mut self, linear: u64, out: &mut [u8]) -> bool {
         read_bytes(self.hv, linear, out).is_ok()
     }
+    fn fetch_block(&mut self, linear: u64) -> Option<[u8; 16]> {
+        read_one(self.hv, linear).ok()
+    }
+    fn fetch_word(&mut self, linear: u64) -> Option<u64> {
+        read_one(self.hv, linear).ok()
+    }
     fn gpr(&self, number: u8) -> u64 {
         let regs = &self.caller.state.regs;
         match number & 15 {

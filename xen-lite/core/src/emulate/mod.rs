@@ -114,6 +114,16 @@ pub trait GuestCpu {
     fn code(&mut self) -> Option<Code>;
     /// Reads code bytes at a linear address, all or nothing.
     fn fetch(&mut self, linear: u64, out: &mut [u8]) -> bool;
+    /// Reads 16 code bytes at a linear address, all or nothing.
+    fn fetch_block(&mut self, linear: u64) -> Option<[u8; 16]> {
+        let mut bytes = [0; 16];
+        self.fetch(linear, &mut bytes).then_some(bytes)
+    }
+    /// Reads 8 code bytes at a linear address, all or nothing.
+    fn fetch_word(&mut self, linear: u64) -> Option<u64> {
+        let mut bytes = [0; 8];
+        self.fetch(linear, &mut bytes).then_some(u64::from_le_bytes(bytes))
+    }
     /// A general register.
     fn gpr(&self, number: u8) -> u64;
     /// Sets a general register.
@@ -200,6 +210,12 @@ pub fn privileged<C: GuestCpu>(cpu: &mut C) -> Outcome {
     let Some(code) = cpu.code() else { return Outcome::NotHandled };
     let rip = cpu.rip();
     let linear = code.base.wrapping_add(rip);
+    if linear % 4096 <= 4096 - 16 {
+        // The usual case: two loads. What is behind the 15th byte is not looked at.
+        let Some(bytes) = cpu.fetch_block(linear) else { return Outcome::NotHandled };
+        let decoded = decode(&bytes[..MAX_LEN], code.bits);
+        return carry_out(cpu, decoded, code.bits);
+    }
     let mut bytes = [0; MAX_LEN];
     let in_page = (4096 - (linear & 4095)).min(MAX_LEN as u64) as usize;
     if !cpu.fetch(linear, &mut bytes[..in_page]) {
@@ -215,8 +231,12 @@ pub fn privileged<C: GuestCpu>(cpu: &mut C) -> Outcome {
         }
         result => result,
     };
+    carry_out(cpu, decoded, code.bits)
+}
+
+fn carry_out<C: GuestCpu>(cpu: &mut C, decoded: Result<Decoded, DecodeError>, bits: Bits) -> Outcome {
     match decoded {
-        Ok(decoded) => execute::execute(cpu, &decoded, code.bits),
+        Ok(decoded) => execute::execute(cpu, &decoded, bits),
         Err(DecodeError::Locked) => Outcome::Fault(Exception::UD),
         Err(_) => Outcome::NotHandled,
     }
@@ -227,6 +247,19 @@ pub fn forced<C: GuestCpu>(cpu: &mut C) -> Outcome {
     let Some(code) = cpu.code() else { return Outcome::NotHandled };
     let mut bytes = [0; FORCED_CPUID.len()];
     let linear = code.base.wrapping_add(cpu.rip());
+    if linear % 4096 <= 4096 - 8 {
+        // Within a page, one word is as good as bytes, and a load of its own.
+        const MASK: u64 = u64::MAX >> 8;
+        let [a, b, c, d, e, f, g] = FORCED_CPUID;
+        let found = cpu
+            .fetch_word(linear)
+            .is_some_and(|word| word & MASK == u64::from_le_bytes([a, b, c, d, e, f, g, 0]));
+        if !found {
+            return Outcome::NotHandled;
+        }
+        execute::cpuid(cpu);
+        return execute::advance(cpu, FORCED_CPUID.len() as u64, code.bits);
+    }
     // Most #UDs are not ours: look at two bytes before the rest, which may lie in a page that is not there.
     if !cpu.fetch(linear, &mut bytes[..2]) || bytes[..2] != FORCED_CPUID[..2] {
         return Outcome::NotHandled;

@@ -205,13 +205,17 @@ pub fn fpu_taskswitch<P: Platform>(
     caller: &mut Caller<'_>,
     args: &mut Args,
 ) -> Result<Done, Fail> {
-    if args[0] as u32 != 0 {
-        caller.state.cr0 |= CR0_TS;
-    } else {
-        caller.state.cr0 &= !CR0_TS;
+    let set = args[0] as u32 != 0;
+    // The CPU's bit follows the vCPU's: what does not change need not be loaded.
+    if set == (caller.state.cr0 & CR0_TS != 0) {
+        return Ok(Done::OK);
     }
+    caller.state.cr0 ^= CR0_TS;
     Ok(Done::with(Effects::todo(Todo::LOAD_TS)))
 }
+
+/// Bits of DR7 that turn breakpoints on.
+const DR7_ENABLED: u64 = 0xff;
 
 /// `set_debugreg`: register number, value.
 pub fn set_debugreg<P: Platform>(
@@ -219,7 +223,12 @@ pub fn set_debugreg<P: Platform>(
     caller: &mut Caller<'_>,
     args: &mut Args,
 ) -> Result<Done, Fail> {
-    write_debug(caller.state, args[0] as u32, args[1])?;
+    let register = args[0] as u32;
+    write_debug(caller.state, register, args[1])?;
+    // Without breakpoints that are on, the CPU has none of the registers.
+    if register < 4 && caller.state.debug[7] & DR7_ENABLED == 0 {
+        return Ok(Done::OK);
+    }
     Ok(Done::with(Effects::todo(Todo::LOAD_DEBUG)))
 }
 

@@ -6,10 +6,12 @@
 
 use abi::xen::MulticallEntry;
 use core::mem::offset_of;
+use zerocopy::IntoBytes;
 
 use super::guest::{GuestHandle, range_ok, write_one};
 use super::{Args, Caller, dispatch};
 use crate::Hypervisor;
+use crate::addr::GuestVirt;
 use crate::effects::{Done, Effects, Todo};
 use crate::fail::{Errno, Fail};
 use crate::platform::Platform;
@@ -49,10 +51,9 @@ fn run<P: Platform>(
             return continue_at(start, index, entries.len(), args, effects);
         }
         let address = start + index * size_of::<MulticallEntry>() as u64;
-        let entry = entries.read(hv, index)?;
-        let mut call = entry.args;
+        let mut entry = entries.read(hv, index)?;
         let mode = caller.state.mode;
-        let value = match dispatch(hv, caller, entry.op, &mut call) {
+        let value = match dispatch(hv, caller, entry.op, &mut entry.args) {
             Ok(done) => {
                 effects = effects.and(done.effects);
                 if caller.state.mode != mode || done.effects.todo.contains(Todo::REGS_REPLACED) {
@@ -62,16 +63,18 @@ fn run<P: Platform>(
             }
             Err(Fail::Errno(errno)) => errno.as_ret(),
             Err(Fail::Again) => {
-                write_one(hv, address + offset_of!(MulticallEntry, args) as u64, &call)?;
+                write_one(hv, address + offset_of!(MulticallEntry, args) as u64, &entry.args)?;
                 return continue_at(start, index, entries.len(), args, effects);
             }
             Err(Fail::AgainWith(more)) => {
-                write_one(hv, address + offset_of!(MulticallEntry, args) as u64, &call)?;
+                write_one(hv, address + offset_of!(MulticallEntry, args) as u64, &entry.args)?;
                 return continue_at(start, index, entries.len(), args, effects.and(more));
             }
             Err(crash) => return Err(crash),
         };
-        write_one(hv, address + offset_of!(MulticallEntry, result) as u64, &value)?;
+        // Within the list, which was checked.
+        let result = GuestVirt::new(address + offset_of!(MulticallEntry, result) as u64);
+        hv.platform.copy_out(result, value.as_bytes()).map_err(|_| Errno::EFAULT)?;
     }
     Ok(Done { value: 0, effects })
 }
