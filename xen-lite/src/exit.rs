@@ -50,13 +50,12 @@ unsafe fn state_of<'a>(registers: *mut Registers) -> &'a mut VcpuState {
 /// # Safety
 /// S-08: called by the entry code alone.
 pub unsafe extern "C" fn guest_syscall(registers: *mut Registers, args: *mut hypercall::Args) -> Resume {
-    let cpu = PerCpu::get();
-    let Some(running) = cpu.running() else { unreachable!("SYSCALL without a running vCPU") };
+    let Some(running) = PerCpu::get().running() else { unreachable!("SYSCALL without a running vCPU") };
     // SAFETY: S-06: the entry code gives the running vCPU's registers.
     let state = unsafe { state_of(registers) };
     let mut caller = Caller::new(&running.domain, &running.vcpu, state);
     if caller.state.mode == Mode::User {
-        return user_syscall(cpu, &mut caller, registers);
+        return user_syscall(&mut caller, registers);
     }
     let number = caller.state.regs.rax;
     // SAFETY: S-08: the entry code put them on this stack, and uses them no more.
@@ -64,24 +63,23 @@ pub unsafe extern "C" fn guest_syscall(registers: *mut Registers, args: *mut hyp
     let outcome = hypercall::dispatch(hv(), &mut caller, number, args);
     if let Ok(done) = &outcome
         && is_nothing(&done.effects)
-        && !trap::has_pending(hv(), &caller)
     {
         caller.state.regs.rax = done.value as u64;
-        return Resume { registers, how: SYSRET };
+        let done = !trap::has_pending(hv(), &caller) || deliver_or_note(&mut caller);
+        return Resume { registers, how: if done { SYSRET } else { LONG_WAY } };
     }
-    conclude(cpu, &mut caller, registers, &outcome, args)
+    conclude(&mut caller, registers, &outcome, args)
 }
 
 #[inline(never)]
-fn user_syscall(cpu: &'static PerCpu, caller: &mut Caller<'_>, registers: *mut Registers) -> Resume {
+fn user_syscall(caller: &mut Caller<'_>, registers: *mut Registers) -> Resume {
     let result = trap::syscall(hv(), caller);
-    leave_syscall(cpu, caller, registers, result, SYSRET)
+    leave_syscall(caller, registers, result, SYSRET)
 }
 
 /// A hypercall with consequences, or with an error.
 #[inline(never)]
 fn conclude(
-    cpu: &'static PerCpu,
     caller: &mut Caller<'_>,
     registers: *mut Registers,
     outcome: &Result<Done, Fail>,
@@ -91,13 +89,13 @@ fn conclude(
         Ok(done) if !done.effects.todo.intersects(NOT_BY_SYSRET) => {
             caller.state.regs.rax = done.value as u64;
             if !is_nothing(&done.effects) {
-                run::apply_effects(cpu, caller.state, done.effects);
+                run::apply_effects(PerCpu::get(), caller.state, done.effects);
             }
-            leave_syscall(cpu, caller, registers, Ok(Effects::NONE), SYSRET)
+            leave_syscall(caller, registers, Ok(Effects::NONE), SYSRET)
         }
         outcome => {
             let result = hypercall::conclude(caller, outcome, args);
-            leave_syscall(cpu, caller, registers, result, SYSRET)
+            leave_syscall(caller, registers, result, SYSRET)
         }
     }
 }
@@ -107,16 +105,15 @@ fn conclude(
 /// # Safety
 /// S-08: called by the entry code alone.
 pub unsafe extern "C" fn guest_iret(registers: *mut Registers) -> Resume {
-    let cpu = PerCpu::get();
-    let Some(running) = cpu.running() else { unreachable!("SYSCALL without a running vCPU") };
+    let Some(running) = PerCpu::get().running() else { unreachable!("SYSCALL without a running vCPU") };
     // SAFETY: S-06: the entry code gives the running vCPU's registers.
     let state = unsafe { state_of(registers) };
     let mut caller = Caller::new(&running.domain, &running.vcpu, state);
     if caller.state.mode == Mode::User {
-        return user_syscall(cpu, &mut caller, registers);
+        return user_syscall(&mut caller, registers);
     }
     let result = trap::iret(hv(), &mut caller);
-    leave_syscall(cpu, &mut caller, registers, result, IRETQ)
+    leave_syscall(&mut caller, registers, result, IRETQ)
 }
 
 /// Effects after which another vCPU may run, or this one with other registers.
@@ -131,30 +128,24 @@ fn is_nothing(effects: &Effects) -> bool {
 /// Back from SYSCALL in the way `how`, if nothing is left to do but to deliver an event; what is left is noted for
 /// [`guest_syscall_long`]. `how` suits a delivery, too: handlers run with flat selectors, and find RCX and R11 in their frame.
 #[inline(always)]
-fn leave_syscall(
-    cpu: &'static PerCpu,
-    caller: &mut Caller<'_>,
-    registers: *mut Registers,
-    result: Outcome,
-    how: u64,
-) -> Resume {
+fn leave_syscall(caller: &mut Caller<'_>, registers: *mut Registers, result: Outcome, how: u64) -> Resume {
     if matches!(&result, Ok(effects) if is_nothing(effects))
-        && (!trap::has_pending(hv(), caller) || deliver_or_note(cpu, caller))
+        && (!trap::has_pending(hv(), caller) || deliver_or_note(caller))
     {
         return Resume { registers, how };
     }
     if result != Ok(Effects::NONE) {
-        cpu.unfinished.set(result);
+        PerCpu::get().unfinished.set(result);
     }
     Resume { registers, how: LONG_WAY }
 }
 
 /// Delivers what is pending; if that has consequences, they are noted for [`guest_syscall_long`], and the answer is `false`.
 #[inline(never)]
-fn deliver_or_note(cpu: &PerCpu, caller: &mut Caller<'_>) -> bool {
+fn deliver_or_note(caller: &mut Caller<'_>) -> bool {
     let delivered = trap::deliver_pending(hv(), caller);
     let done = matches!(&delivered, Ok(effects) if is_nothing(effects));
-    cpu.unfinished.set(delivered);
+    PerCpu::get().unfinished.set(delivered);
     done
 }
 
@@ -189,7 +180,7 @@ pub unsafe extern "C" fn guest_exit(registers: *mut Registers) -> Resume {
         _ => trap::inject(hv(), &mut caller, trap::vector::UD, 0),
     };
     if matches!(&result, Ok(effects) if is_nothing(effects)) {
-        if !trap::has_pending(hv(), &caller) || deliver_or_note(cpu, &mut caller) {
+        if !trap::has_pending(hv(), &caller) || deliver_or_note(&mut caller) {
             return Resume { registers, how: IRETQ };
         }
         return run::finish(cpu, cpu.unfinished.replace(Ok(Effects::NONE)));

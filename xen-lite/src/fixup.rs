@@ -42,3 +42,11 @@ pub fn landing(rip: u64) -> Option<u64> {
 pub fn is_guest_address(address: u64) -> bool {
     address.wrapping_sub(layout::HYPERVISOR_START) >= layout::HYPERVISOR_END - layout::HYPERVISOR_START
 }
+
+/// As [`is_guest_address`], and canonical at that: what begins there gets no nearer to the hypervisor's part than the
+/// addresses that are not canonical, even if faults on the way are passed over.
+#[inline(always)]
+pub fn is_canonical_guest_address(address: u64) -> bool {
+    const LOW_END: u64 = 1 << 47;
+    address.wrapping_sub(LOW_END) >= layout::HYPERVISOR_END - LOW_END
+}

@@ -161,7 +161,7 @@ pub fn read_words<const N: usize>(from: u64) -> Result<[u64; N], Fault> {
 /// once. The others are 0.
 #[inline(always)]
 fn load<const N: usize>(from: u64, count: usize) -> Result<[u64; N], Fault> {
-    if !fixup::is_guest_address(from) {
+    if !fixup::is_canonical_guest_address(from) {
         return Err(Fault);
     }
     const { assert!(N <= MOST_WORDS) };
@@ -170,8 +170,8 @@ fn load<const N: usize>(from: u64, count: usize) -> Result<[u64; N], Fault> {
     macro_rules! load {
         ($($index:literal)*) => {$(
             if $index < N && $index < count {
-                // SAFETY: S-03: the beginning was checked, and so few words do not reach across the addresses that are not
-                // canonical; a fault lands behind the load.
+                // SAFETY: S-03: the beginning was checked to be canonical, and so few words do not reach across the addresses
+                // that are not; a fault lands behind the load, and the next load is tried.
                 unsafe {
                     asm!(
                         concat!("2: mov {word}, [{from} + 8 * ", $index, "]"),

@@ -25,18 +25,17 @@ pub fn use_fsgsbase(there: bool) {
 /// The guest's FS or GS base as the CPU has it.
 #[inline(always)]
 pub fn base(of: BaseOf) -> u64 {
+    if !FSGSBASE.load(Ordering::Relaxed) {
+        return base_by_msr(of);
+    }
     let value: u64;
     // SAFETY: S-04, S-08: the instructions are there; GS is the hypervisor's again afterwards, and interrupts are off.
     unsafe {
-        match (FSGSBASE.load(Ordering::Relaxed), of) {
-            (true, BaseOf::Fs) => {
-                asm!("rdfsbase {}", out(reg) value, options(nomem, nostack, preserves_flags))
-            }
-            (true, BaseOf::Gs) => {
+        match of {
+            BaseOf::Fs => asm!("rdfsbase {}", out(reg) value, options(nomem, nostack, preserves_flags)),
+            BaseOf::Gs => {
                 asm!("swapgs", "rdgsbase {}", "swapgs", out(reg) value, options(nostack, preserves_flags));
             }
-            (false, BaseOf::Fs) => value = msr::read(msr::FS_BASE),
-            (false, BaseOf::Gs) => value = msr::read(msr::KERNEL_GS_BASE),
         }
     }
     value
@@ -45,17 +44,40 @@ pub fn base(of: BaseOf) -> u64 {
 /// Sets the guest's FS or GS base; the value is canonical.
 #[inline(always)]
 pub fn set_base(of: BaseOf, value: u64) {
+    if !FSGSBASE.load(Ordering::Relaxed) {
+        return set_base_by_msr(of, value);
+    }
     // SAFETY: S-04, S-08: as above; the caller checked that the value is canonical.
     unsafe {
-        match (FSGSBASE.load(Ordering::Relaxed), of) {
-            (true, BaseOf::Fs) => asm!("wrfsbase {}", in(reg) value, options(nostack, preserves_flags)),
-            (true, BaseOf::Gs) => {
+        match of {
+            BaseOf::Fs => asm!("wrfsbase {}", in(reg) value, options(nostack, preserves_flags)),
+            BaseOf::Gs => {
                 asm!("swapgs", "wrgsbase {}", "swapgs", in(reg) value, options(nostack, preserves_flags));
             }
-            (false, BaseOf::Fs) => msr::write(msr::FS_BASE, value),
-            (false, BaseOf::Gs) => msr::write(msr::KERNEL_GS_BASE, value),
         }
     }
+}
+
+/// The MSR of a base of the guest's, while the hypervisor runs.
+const fn msr_of(of: BaseOf) -> u32 {
+    match of {
+        BaseOf::Fs => msr::FS_BASE,
+        BaseOf::Gs => msr::KERNEL_GS_BASE,
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn base_by_msr(of: BaseOf) -> u64 {
+    // SAFETY: S-04: every CPU in 64-bit mode has these.
+    unsafe { msr::read(msr_of(of)) }
+}
+
+#[cold]
+#[inline(never)]
+fn set_base_by_msr(of: BaseOf, value: u64) {
+    // SAFETY: S-04: as above; the caller of `set_base` checked that the value is canonical.
+    unsafe { msr::write(msr_of(of), value) };
 }
 
 /// Data selectors as they are loaded.

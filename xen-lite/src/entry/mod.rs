@@ -2,7 +2,8 @@
 //!
 //! **From a guest.** TSS.RSP0 points to the end of the running vCPU's `Registers`, so the CPU pushes its frame into place, and
 //! the stub pushes the rest below it; then the stack becomes this CPU's own. SYSCALL pushes nothing, so its stub builds the
-//! same frame by hand. The handlers ([`crate::exit`]) return the registers of the vCPU to resume, which may be another.
+//! same frame by hand, and leaves RBX, RBP and R12 to R15 where they are: only what switches vCPUs or looks at them has them
+//! saved. The hypercall `iret` has a handler of its own. The handlers ([`crate::exit`]) return the registers of the vCPU to resume, which may be another.
 //!
 //! **From the hypervisor itself** (an interrupt in idle, a fault at an address that a guest gave): the frame is pushed on the
 //! current stack and the same code is resumed, or a fixup of it ([`crate::fixup`]).

@@ -19,11 +19,18 @@ const VGCF_IN_SYSCALL: u64 = 1 << 8;
 /// The frame cannot be read, or asks for a user mode that has no page tables: the domain ends.
 #[inline(always)]
 pub fn iret<P: Platform>(hv: &Hypervisor<P>, caller: &mut Caller<'_>) -> Result<Effects, Why> {
-    // RAX, R11, RCX, flags, RIP, CS, RFLAGS, RSP, SS
-    let frame: Result<[u64; 9], _> = hv.platform.read_words(GuestVirt::new(caller.state.regs.rsp));
-    let Ok([rax, r11, rcx, flags, rip, cs, new_flags, rsp, ss]) = frame else {
-        return Err(Why::BadIret("the frame at RSP cannot be read"));
-    };
+    // RAX, R11, RCX, flags; RIP, CS, RFLAGS, RSP, SS. In two parts, so that they stay in registers; both before the kernel's
+    // tables go, which may be all that maps them.
+    let unreadable = |_| Why::BadIret("the frame at RSP cannot be read");
+    let at = caller.state.regs.rsp;
+    let [rax, r11, rcx, flags] = hv.platform.read_words(GuestVirt::new(at)).map_err(unreadable)?;
+    caller.state.regs.rax = rax;
+    if flags & VGCF_IN_SYSCALL == 0 {
+        caller.state.regs.r11 = r11;
+        caller.state.regs.rcx = rcx;
+    }
+    let [rip, cs, new_flags, rsp, ss] =
+        hv.platform.read_words(GuestVirt::new(at.wrapping_add(4 * 8))).map_err(unreadable)?;
     if cs & 3 == 3 {
         if caller.state.user_root == Mfn::INVALID {
             return Err(Why::BadIret("return to user mode without user page tables"));
@@ -39,11 +46,6 @@ pub fn iret<P: Platform>(hv: &Hypervisor<P>, caller: &mut Caller<'_>) -> Result<
     regs.rflags = new_flags & !(rflags::IOPL | rflags::VM) & 0x3f_7fd5 | rflags::IF | 2;
     regs.rsp = rsp;
     regs.ss = ss & 0xffff | 3;
-    regs.rax = rax;
-    if flags & VGCF_IN_SYSCALL == 0 {
-        regs.r11 = r11;
-        regs.rcx = rcx;
-    }
     info::set_masked(hv, caller.vcpu, new_flags & rflags::IF == 0);
     Ok(Effects::NONE)
 }
