@@ -27,6 +27,10 @@ const INFO_IN_SHARED_PAGE: u64 = 32;
 /// Bytes of `struct vcpu_info`.
 const INFO_BYTES: u64 = 64;
 
+/// Room on the heap for a domain and what it comes with, and for each vCPU besides its floating-point state, in bytes.
+const DOMAIN_ROOM: usize = 32 << 10;
+const VCPU_ROOM: usize = 16 << 10;
+
 /// What a new domain is to be.
 #[derive(Clone, Copy, Debug)]
 pub struct New {
@@ -82,6 +86,7 @@ pub fn create<P: Platform>(hv: &Hypervisor<P>, new: &New) -> Result<Arc<Domain>,
         Some(id) => id,
         None => hv.next_id.take(hv).ok_or(Errno::ENOMEM)?,
     };
+    room_for(DOMAIN_ROOM)?;
     let shared_info = mm::alloc_shared(hv, id).ok_or(Errno::ENOMEM)?;
     let mut domain = Domain::new(id, new.privileged, shared_info, 0);
     domain.max_vcpus = new.max_vcpus;
@@ -97,6 +102,16 @@ pub fn create<P: Platform>(hv: &Hypervisor<P>, new: &New) -> Result<Arc<Domain>,
     Ok(domain)
 }
 
+/// Looks whether the heap has room for `bytes`. What is shared between owners is allocated in a way that cannot fail, so this is
+/// asked before.
+fn room_for(bytes: usize) -> Result<(), Errno> {
+    let mut room = Vec::<u8>::new();
+    room.try_reserve_exact(bytes).map_err(|_| Errno::ENOMEM)?;
+    // Or else the compiler sees that it is not used, and does not ask.
+    core::hint::black_box(&room);
+    Ok(())
+}
+
 /// Gives a domain its vCPUs, all down.
 ///
 /// # Errors
@@ -108,6 +123,7 @@ pub fn give_vcpus<P: Platform>(hv: &Hypervisor<P>, domain: &Arc<Domain>, count: 
     let mut vcpus = Vec::new();
     vcpus.try_reserve_exact(count as usize).map_err(|_| Errno::ENOMEM)?;
     for id in 0..count {
+        room_for(VCPU_ROOM + hv.config.fpu_bytes)?;
         let vcpu = Vcpu::new(VcpuId::new(id), Arc::downgrade(domain), VcpuState::new(hv.config.fpu_bytes));
         vcpu.set_info(info_in_shared_page(domain.shared_info, u64::from(id)));
         vcpus.push(vcpu);
