@@ -164,7 +164,7 @@ impl Held {
 }
 
 /// `mmu_update`: list of requests, their number, where to report how many were done, and the domain whose frames are meant
-/// (in the upper half: one more than the domain whose tables are meant).
+/// (in the upper half: one more than the domain whose tables are meant, which is the caller).
 ///
 /// # Errors
 /// That of the first request that fails; those before it are done.
@@ -216,18 +216,12 @@ pub fn mmu_update<P: Platform>(
 #[inline(always)]
 fn mapper<P: Platform>(hv: &Hypervisor<P>, caller: &Caller<'_>, domains: u64) -> Result<Mapper, Errno> {
     let pages = page_owner(hv, caller, domains as u16)?;
-    let mut by = Mapper { table: caller.domain.id, pages, hardware: caller.domain.privileged };
+    let by = Mapper { table: caller.domain.id, pages, hardware: caller.domain.privileged };
     let tables = (domains >> 16) as u16;
-    if tables != 0 {
-        let owner = DomId::new(tables - 1);
-        if owner != by.table {
-            let domain = hv.domains.get(owner).ok_or(Errno::ESRCH)?;
-            if !caller.domain.privileged {
-                return Err(Errno::EPERM);
-            }
-            by.table = owner;
-            by.hardware = domain.privileged;
-        }
+    if tables != 0 && DomId::new(tables - 1) != by.table {
+        // As upstream: tables of another PV domain are changed by that domain alone.
+        let exists = hv.domains.get(DomId::new(tables - 1)).is_some();
+        return Err(if exists { Errno::EINVAL } else { Errno::ESRCH });
     }
     Ok(by)
 }

@@ -4,7 +4,7 @@ use core::mem::offset_of;
 
 use abi::memory::{
     MEMOP_EXTENT_SHIFT, MemAcquireResource, XENMEM_RESOURCE_GRANT_TABLE,
-    XENMEM_RESOURCE_GRANT_TABLE_ID_SHARED,
+    XENMEM_RESOURCE_GRANT_TABLE_ID_SHARED, XENMEM_RESOURCE_VMTRACE_BUF,
 };
 
 use super::super::Caller;
@@ -21,7 +21,7 @@ use crate::platform::Platform;
 /// learns how many there may be.
 ///
 /// # Errors
-/// `EINVAL` for padding that is not zero, a resource that does not exist, a range beyond it; `E2BIG`, `EPERM`, `ESRCH`,
+/// `EINVAL` for padding that is not zero, a range beyond the resource; `EOPNOTSUPP` for one that does not exist; `E2BIG`, `EPERM`, `ESRCH`,
 /// `EFAULT`, `ENOMEM`.
 pub(super) fn acquire<P: Platform>(hv: &Hypervisor<P>, caller: &Caller<'_>, at: u64) -> Result<Done, Fail> {
     let wanted: MemAcquireResource = read_one(hv, at)?;
@@ -45,6 +45,12 @@ pub(super) fn acquire<P: Platform>(hv: &Hypervisor<P>, caller: &Caller<'_>, at: 
     }
     let is_grants = u32::from(wanted.type_) == XENMEM_RESOURCE_GRANT_TABLE
         && wanted.id == XENMEM_RESOURCE_GRANT_TABLE_ID_SHARED;
+    if !asks && wanted.nr_frames == 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    if u32::from(wanted.type_) > XENMEM_RESOURCE_VMTRACE_BUF {
+        return Err(Errno::EOPNOTSUPP.into());
+    }
     if !is_grants {
         log::debug!("resource {} with id {} of {}", wanted.type_, wanted.id, target.id);
         return Err(Errno::EINVAL.into());
@@ -59,9 +65,6 @@ pub(super) fn acquire<P: Platform>(hv: &Hypervisor<P>, caller: &Caller<'_>, at: 
     }
     let end = wanted.frame.checked_add(u64::from(wanted.nr_frames)).filter(|end| *end <= u64::from(most));
     let end = end.ok_or(Errno::EINVAL)?;
-    if wanted.nr_frames == 0 {
-        return Err(Errno::EINVAL.into());
-    }
     let list = GuestHandle::<u64>::new(wanted.frame_list.addr(), u64::from(wanted.nr_frames))?;
     crate::grant::grow(hv, &target, end as u32)?;
     for (n, index) in (wanted.frame..end).enumerate() {
