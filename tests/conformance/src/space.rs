@@ -58,6 +58,12 @@ pub struct Frame {
     pub pfn: u64,
 }
 
+impl Default for Frame {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Frame {
     /// A frame, never given back.
     pub fn new() -> Frame {

@@ -108,6 +108,7 @@ const AREAS: &[&str] = &[
     "memory_op",
     "grant",
     "writable_pt",
+    "foreign",
 ];
 
 /// Those of them that run as a guest too.
@@ -128,33 +129,50 @@ const AS_GUEST: &[&str] = &[
 ];
 
 /// Kernels whose cases are boots of their own, because they end the domain.
-const CASES: &[(&str, &[&str])] = &[(
-    "iret",
-    &[
-        "stack-null",
-        "stack-hole",
-        "stack-non-canonical",
-        "no-user-root",
-        "rip-non-canonical",
-        "rip-hole",
-        "cs-ring0",
-        "cs-null",
-        "cs-data",
-        "cs-beyond",
-        "ss-ring0",
-        "ss-null",
-        "ss-code",
-        "failsafe-cs",
-        "failsafe-ss",
-        "no-handler",
-        "bounce-hole",
-        "bounce-unmapped",
-        "bounce-read-only",
-        "user-kernel-stack",
-        "no-event-callback",
-        "syscall-none",
-    ],
-)];
+const CASES: &[(&str, &[&str])] = &[
+    (
+        "iret",
+        &[
+            "stack-null",
+            "stack-hole",
+            "stack-non-canonical",
+            "no-user-root",
+            "rip-non-canonical",
+            "rip-hole",
+            "cs-ring0",
+            "cs-null",
+            "cs-data",
+            "cs-beyond",
+            "ss-ring0",
+            "ss-null",
+            "ss-code",
+            "failsafe-cs",
+            "failsafe-ss",
+            "no-handler",
+            "bounce-hole",
+            "bounce-unmapped",
+            "bounce-read-only",
+            "user-kernel-stack",
+            "no-event-callback",
+            "syscall-none",
+            "nmi-none",
+            "in-multicall",
+        ],
+    ),
+    (
+        "events",
+        &[
+            "shutdown-0",
+            "shutdown-1",
+            "shutdown-2",
+            "shutdown-3",
+            "shutdown-4",
+            "shutdown-5",
+            "shutdown-6",
+            "shutdown-255",
+        ],
+    ),
+];
 
 /// Kernels that need two vCPUs.
 const TWO_VCPUS: &[&str] = &["events"];
