@@ -57,6 +57,9 @@ fn run<P: Platform>(
             Ok(done) => {
                 effects = effects.and(done.effects);
                 if caller.state.mode != mode || done.effects.todo.contains(Todo::REGS_REPLACED) {
+                    // Upstream leaves the new RAX as the result; where the new address space has no such place, nobody looks.
+                    let result = address + offset_of!(MulticallEntry, result) as u64;
+                    let _ = write_one(hv, result, &caller.state.regs.rax);
                     return Ok(Done { value: 0, effects });
                 }
                 done.value
