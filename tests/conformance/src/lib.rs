@@ -114,3 +114,14 @@ pub fn op<T>(number: u64, operation: u32, argument: &mut T) -> Answer {
 pub fn at<T: ?Sized>(value: &T) -> u64 {
     core::ptr::from_ref(value).cast::<u8>().expose_provenance() as u64
 }
+
+/// The address of a value that the hypervisor may write.
+pub fn at_mut<T: ?Sized>(value: &mut T) -> u64 {
+    core::ptr::from_mut(value).cast::<u8>().expose_provenance() as u64
+}
+
+/// Reads what the hypervisor may have written behind the compiler's back.
+pub fn fresh<T: Copy>(value: &T) -> T {
+    // SAFETY: a reference is readable.
+    unsafe { core::ptr::from_ref(value).read_volatile() }
+}

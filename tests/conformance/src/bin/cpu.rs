@@ -169,7 +169,7 @@ fn update_descriptor() {
     row!("descriptor.writable-page", update(machine, 0));
     row!("descriptor.foreign", update(0x1_0000_0000, 0));
     row!("descriptor.no-frame", update(0xffff_ffff_f000, 0));
-    row!("descriptor.huge", update(u64::MAX & !7, 0));
+    row!("descriptor.huge", update(!7, 0));
     row!("descriptor.table", update(domu_sdk::start::info().shared_info, 0));
     for offset in [1, 2, 4, 7] {
         row!("descriptor.unaligned.{offset}", update(machine + offset, 0));

@@ -5,7 +5,7 @@
 #![no_main]
 
 use conformance::trap::Outcome;
-use conformance::{Answer, Hex, area, at, bad, call, done, in_user, row, trap, trapped};
+use conformance::{Answer, Hex, area, at, at_mut, bad, call, done, in_user, row, trap, trapped};
 use domu_sdk::abi::xen::hypercall::*;
 use domu_sdk::arch;
 
@@ -411,7 +411,7 @@ fn ports() {
     let mut buffer = [0_u32; 4];
     row!(
         "port.insb",
-        trapped!("mov ecx, 2", "rep insb"; inout("rdi") at(&mut buffer) => _, in("dx") 0xed_u16, out("rcx") _)
+        trapped!("mov ecx, 2", "rep insb"; inout("rdi") at_mut(&mut buffer) => _, in("dx") 0xed_u16, out("rcx") _)
     );
     row!("port.insd.bad", trapped!("insd"; inout("rdi") bad::HOLE => _, in("dx") 0xed_u16).short());
     row!("port.insd.unmapped", trapped!("insd"; inout("rdi") bad::UNMAPPED => _, in("dx") 0xed_u16).short());

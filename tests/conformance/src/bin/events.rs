@@ -6,7 +6,7 @@ extern crate alloc;
 
 use alloc::format;
 use alloc::string::String;
-use conformance::{Answer, Hex, area, at, bad, call, done, op, pages, row, shared};
+use conformance::{Answer, Hex, area, at, bad, call, case, done, op, pages, row, shared};
 use domu_sdk::abi::event_channel::*;
 use domu_sdk::abi::sched::*;
 use domu_sdk::abi::vcpu::*;
@@ -15,6 +15,9 @@ use domu_sdk::abi::xen::{DOMID_SELF, hypercall::*};
 #[domu_sdk::main]
 fn main() {
     area("events");
+    if let Some(reason) = case().strip_prefix("shutdown-") {
+        return shutdown(reason.parse().unwrap_or(0));
+    }
     shared::set_mask(1);
     pointers();
     unbound();
@@ -31,6 +34,13 @@ fn main() {
     fifo();
     many();
     shared::set_mask(0);
+    done();
+}
+
+/// The end of the first domain, and so of the machine: the row `end` tells how.
+fn shutdown(reason: u32) {
+    row!("code", sched(SCHEDOP_SHUTDOWN_CODE, at(&SchedShutdown { reason })));
+    row!("shutdown", sched(SCHEDOP_SHUTDOWN, at(&SchedShutdown { reason })));
     done();
 }
 

@@ -2,10 +2,10 @@
 #![no_std]
 #![no_main]
 
-use conformance::{Hex, area, at, bad, call, case, done, row, shared, trap};
+use conformance::{Hex, area, at, at_mut, bad, call, case, done, fresh, row, shared, trap};
 use core::arch::asm;
 use domu_sdk::abi::callback::CallbackRegister;
-use domu_sdk::abi::xen::{IretContext, TrapInfo, hypercall::*};
+use domu_sdk::abi::xen::{IretContext, MulticallEntry, TrapInfo, hypercall::*};
 
 #[domu_sdk::main]
 fn main() {
@@ -42,6 +42,8 @@ fn main() {
         "user-kernel-stack" => user_stack(),
         "no-event-callback" => no_event_callback(),
         "syscall-none" => syscall_none(),
+        "nmi-none" => row!("send", call(VCPU_OP, [11, 0, 0, 0, 0])),
+        "in-multicall" => in_multicall(),
         other => row!("unknown-case", other),
     }
     done();
@@ -127,6 +129,39 @@ fn syscall_none() {
     trap::prepare_user();
     let outcome = conformance::in_user!("mov eax, 5", "syscall"; out("rax") _, out("rcx") _, out("r11") _);
     row!("outcome", outcome);
+}
+
+/// An `iret` to user mode in the middle of a multicall ends the list.
+fn in_multicall() {
+    trap::prepare_user();
+    let mut list =
+        [XEN_VERSION, IRET, XEN_VERSION].map(|op| MulticallEntry { op, result: 0x5a5a, args: [0; 6] });
+    let mask = shared::mask();
+    // SAFETY: as in `in_user!`, but the hypercall is a multicall with the `iret` in it.
+    unsafe {
+        asm!(
+            "mov qword ptr [rip + CONFORMANCE_RECORD + 24], -1",
+            "lea {s}, [rip + 2f]",
+            "mov [rip + CONFORMANCE_RECORD], {s}",
+            "lea {s}, [rip + 3f]",
+            "mov [rip + CONFORMANCE_RECORD + 16], {s}",
+            "mov [rip + CONFORMANCE_RECORD + 8], rsp",
+            "push 0xe02b", "push {stack}", "push 0x246", "push 0xe033", "push {s}",
+            "push 0", "push rcx", "push r11", "push 0x77",
+            "mov eax, 13", "mov esi, 3", "syscall",
+            "3: ud2",
+            "2:",
+            s = out(reg) _, stack = in(reg) trap::stacks().0,
+            inout("rdi") at_mut(&mut list) => _, out("rsi") _, out("rax") _, out("rdx") _, out("r10") _,
+            out("r8") _, out("r9") _, out("rcx") _, out("r11") _,
+        );
+    }
+    let outcome = trap::user_outcome(mask);
+    row!("outcome", outcome);
+    row!("rax", Hex(outcome.0.map_or(0, |trap| trap.registers[0])));
+    for (index, entry) in list.iter().enumerate() {
+        row!("result.{index}", Hex(fresh(&entry.result)));
+    }
 }
 
 /// What a frame leaves in the registers; back to the kernel, whose `cs` shows ring 0 or 1.

@@ -2,7 +2,7 @@
 #![no_std]
 #![no_main]
 
-use conformance::{Answer, Hex, area, at, bad, call, done, pages, row};
+use conformance::{Answer, Hex, area, at, at_mut, bad, call, done, pages, row};
 use domu_sdk::abi::xen::{DOMID_SELF, MulticallEntry, hypercall::*};
 
 #[domu_sdk::main]
@@ -23,7 +23,7 @@ fn version() -> MulticallEntry {
 }
 
 fn run(list: &mut [MulticallEntry]) -> Answer {
-    call(MULTICALL, [at(list), list.len() as u64, 0, 0, 0])
+    call(MULTICALL, [at_mut(list), list.len() as u64, 0, 0, 0])
 }
 
 fn lists() {
@@ -34,13 +34,13 @@ fn lists() {
     let mut list = [version(), version()];
     for count in [0_u64, 1, 2, 1 << 32, 1 << 32 | 1] {
         list = [version(), version()];
-        row!("count.{count:#x}", call(MULTICALL, [at(&mut list), count, 0, 0, 0]));
+        row!("count.{count:#x}", call(MULTICALL, [at_mut(&mut list), count, 0, 0, 0]));
         row!("count.{count:#x}.results", alloc::format!("{} {}", Hex(list[0].result), Hex(list[1].result)));
     }
     let _ = list;
     for count in [0x1000_0000_u64, 0xffff_ffff] {
         let mut list = [version()];
-        let answer = call(MULTICALL, [at(&mut list), count, 0, 0, 0]);
+        let answer = call(MULTICALL, [at_mut(&mut list), count, 0, 0, 0]);
         row!("count.{count:#x}", answer);
     }
 }
@@ -82,7 +82,7 @@ fn each() {
     }
     // A multicall in a multicall whose own list is good.
     let mut inner = [version()];
-    let mut list = [entry(MULTICALL, [at(&mut inner), 1, 0, 0, 0, 0]), version()];
+    let mut list = [entry(MULTICALL, [at_mut(&mut inner), 1, 0, 0, 0, 0]), version()];
     row!("nested-list", run(&mut list));
     row!("nested-list.result", Answer(list[0].result as i64));
     row!("nested-list.after", Hex(list[1].result));

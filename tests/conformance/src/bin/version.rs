@@ -2,7 +2,7 @@
 #![no_std]
 #![no_main]
 
-use conformance::{Bytes, Hex, area, at, bad, call, done, row};
+use conformance::{Bytes, Hex, area, at, at_mut, bad, call, done, fresh, row};
 use domu_sdk::abi::version::{CompileInfo, FeatureInfo};
 use domu_sdk::abi::xen::hypercall::XEN_VERSION;
 
@@ -32,7 +32,7 @@ fn written() {
         [("extraversion", 1), ("capabilities", 3), ("changeset", 4), ("parameters", 5), ("handle", 8)]
     {
         let mut buffer = [0xa5_u8; 1100];
-        let answer = call(XEN_VERSION, [command, at(&mut buffer), 0, 0, 0]);
+        let answer = call(XEN_VERSION, [command, at_mut(&mut buffer), 0, 0, 0]);
         row!("{name}", answer);
         let room = match command {
             1 => 16,
@@ -49,7 +49,7 @@ fn written() {
     let info = CompileInfo::default();
     row!("compile-info", call(XEN_VERSION, [2, at(&info), 0, 0, 0]));
     let mut line = [0xa5_u8; 1100];
-    row!("command-line", call(XEN_VERSION, [9, at(&mut line), 0, 0, 0]));
+    row!("command-line", call(XEN_VERSION, [9, at_mut(&mut line), 0, 0, 0]));
     row!("command-line.denied", Hex(line.starts_with(b"<denied>").into()));
     row!("command-line.beyond", Bytes(&line[1024..1028]));
 }
@@ -58,10 +58,7 @@ fn features() {
     for index in [0, 1, 2, 31, 0x8000_0000, u32::MAX] {
         let info = FeatureInfo { submap_idx: index, submap: 0xdead_beef };
         row!("features.{index}", call(XEN_VERSION, [6, at(&info), 0, 0, 0]));
-        row!(
-            "features.{index}.submap",
-            Hex(unsafe { core::ptr::from_ref(&info.submap).read_volatile() }.into())
-        );
+        row!("features.{index}.submap", Hex(fresh(&info.submap).into()));
     }
 }
 
@@ -69,6 +66,6 @@ fn build_id() {
     for length in [0_u32, 1, 19, 20, 64, u32::MAX] {
         let mut buffer = [0_u32; 32];
         buffer[0] = length;
-        row!("build-id.{length}", call(XEN_VERSION, [10, at(&mut buffer), 0, 0, 0]));
+        row!("build-id.{length}", call(XEN_VERSION, [10, at_mut(&mut buffer), 0, 0, 0]));
     }
 }

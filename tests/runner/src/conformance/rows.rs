@@ -9,19 +9,19 @@ pub type Rows = BTreeMap<String, String>;
 /// What stands for the value of a row that is not there.
 pub const ABSENT: &str = "absent";
 
-/// What a hypervisor prints when the first domain ends, and the value of the row `end` for it. The first two columns of
-/// texts are upstream's and xen-lite's.
+/// What a hypervisor prints when the first domain ends, and the value of the row `end` for it: upstream's text, xen-lite's.
 pub const ENDS: &[(&str, &str)] = &[
     ("Hardware Dom0 crashed", "crash"),
     ("shut down (crash", "crash"),
     ("Hardware Dom0 halted", "power off"),
     ("shut down (power off", "power off"),
-    ("Hardware Dom0 watchdog", "watchdog"),
+    ("Hardware Dom0 shutdown: watchdog", "watchdog"),
     ("shut down (watchdog", "watchdog"),
-    ("Hardware Dom0 shutdown unknown", "unknown"),
+    ("Hardware Dom0 shutdown (unknown", "unknown"),
     ("shut down (unknown", "unknown"),
-    ("Hardware Dom0 shutdown", "reboot"),
+    ("Hardware Dom0 shutdown: rebooting", "reboot"),
     ("shut down (reboot", "reboot"),
+    ("did unsupported soft reset", "soft reset"),
     ("Panic on CPU", "panic of the hypervisor"),
 ];
 
