@@ -144,7 +144,7 @@ pub fn table_store(input: &[u8]) {
         let _ = hv.platform.copy_out(GuestVirt::new(CODE), code);
         state.regs.rip = CODE;
         let mut caller = Caller::new(&guest.domain, vcpu, &mut state);
-        let _ = mm::emulate_pt_write(hv, &mut caller, address, 3 | source.below(2) as u32 * 4);
+        let _ = mm::emulate_pt_write(hv, &mut caller, address, 3 | (source.below(2) as u32 * 4));
         if state.mode == Mode::User {
             trap::toggle_mode(hv, &mut state);
         }
