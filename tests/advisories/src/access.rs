@@ -22,8 +22,7 @@ fn control_calls() -> Outcome {
         for command in 0..100_u64 {
             for domain in [0, own_id(), 0x7ff0] {
                 request = [0; 32];
-                request[0] =
-                    if number == PLATFORM_OP { command | version << 32 } else { command | version << 32 };
+                request[0] = command | version << 32;
                 request[1] = domain;
                 refused(call(number, [at(&mut request), 0, 0, 0, 0]), "a call for toolstacks")?;
             }

@@ -97,7 +97,7 @@ fn local_table() -> Outcome {
     let mut outcome = Ok(());
     for index in 0..8_u32 {
         let trap =
-            trapped!("mov es, ecx", "xor eax, eax", "mov es, eax"; in("ecx") index * 8 | 7, out("rax") _);
+            trapped!("mov es, ecx", "xor eax, eax", "mov es, eax"; in("ecx") (index * 8) | 7, out("rax") _);
         outcome = outcome.and(hold(trap.0.is_some(), "a selector of a forbidden descriptor was loaded"));
     }
     step(extended(13, 0, 0), "taking the local table away")?;

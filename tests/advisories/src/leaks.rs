@@ -51,7 +51,7 @@ fn padding() -> Outcome {
                number: u64,
                command: u64,
                prepare: &[(usize, u8)],
-               holes: &[core::ops::Range<usize>],
+               holes: &[(usize, usize)],
                by_argument: bool| {
         let mut bytes = [0_u64; 64];
         let area = at(&mut bytes) as usize;
@@ -64,7 +64,7 @@ fn padding() -> Outcome {
         let arguments =
             if by_argument { [command, 0, area as u64, 0, 0] } else { [command, area as u64, 1, 0, 0] };
         call(number, arguments);
-        for offset in holes.iter().cloned().flatten() {
+        for offset in holes.iter().flat_map(|&(first, end)| first..end) {
             // SAFETY: within the array.
             let byte = unsafe { core::ptr::with_exposed_provenance::<u8>(area + offset).read_volatile() };
             hold(byte == FILL || byte == 0, &format!("{what}: byte {offset} is {byte:#x}"))?;
@@ -77,16 +77,16 @@ fn padding() -> Outcome {
         EVENT_CHANNEL_OP,
         5,
         &[(0, 0xf0), (1, 0x7f), (4, 1), (5, 0), (6, 0), (7, 0)],
-        &[2..4, 24..512],
+        &[(2, 4), (24, 512)],
         false,
     )?;
     // gnttab_query_size: dom, pad, two numbers, status, pad.
-    run("grant table size", GRANT_TABLE_OP, 6, &[(0, 0xf0), (1, 0x7f)], &[2..4, 14..512], false)?;
+    run("grant table size", GRANT_TABLE_OP, 6, &[(0, 0xf0), (1, 0x7f)], &[(2, 4), (14, 512)], false)?;
     // vcpu_runstate_info: state, pad, times.
-    run("run state", VCPU_OP, 4, &[], &[4..8, 48..512], true)?;
+    run("run state", VCPU_OP, 4, &[], &[(4, 8), (48, 512)], true)?;
     // xen_feature_info: index, map.
-    run("features", XEN_VERSION, 6, &[(0, 0), (1, 0), (2, 0), (3, 0)], &[8..512], false)?;
-    run("extra version", XEN_VERSION, 1, &[], &[16..512], false)?;
-    run("compile information", XEN_VERSION, 2, &[], &[64 + 16 + 32 + 32..512], false)?;
-    run("machine-to-physical table", MEMORY_OP, 12, &[], &[24..512], false)
+    run("features", XEN_VERSION, 6, &[(0, 0), (1, 0), (2, 0), (3, 0)], &[(8, 512)], false)?;
+    run("extra version", XEN_VERSION, 1, &[], &[(16, 512)], false)?;
+    run("compile information", XEN_VERSION, 2, &[], &[(64 + 16 + 32 + 32, 512)], false)?;
+    run("machine-to-physical table", MEMORY_OP, 12, &[], &[(24, 512)], false)
 }

@@ -1,7 +1,6 @@
 //! Long operations: they are interrupted and go on, and what a guest forges on the way gains it nothing.
 
 use crate::{Case, Outcome, hold, refused, step};
-use alloc::vec;
 use alloc::vec::Vec;
 use conformance::space::{Frame, SELF, at, call, extended, foreign, of, pin, request, unpin};
 use domu_sdk::abi::xen::hypercall::{MMU_UPDATE, MMUEXT_OP, SET_TIMER_OP};
@@ -94,12 +93,12 @@ fn interrupted_check() -> Outcome {
 fn forged_progress() -> Outcome {
     let (table, data) = (Frame::table(), Frame::new());
     step(pin(1, table.mfn), "pinning a table")?;
-    let list = vec![MmuUpdate { ptr: table.slot(0), val: foreign() << 12 | 7 }; 4];
+    let list = [MmuUpdate { ptr: table.slot(0), val: foreign() << 12 | 7 }; 4];
     for count in [0x8000_0001_u64, 0x8000_0004, 0xffff_ffff] {
         for before in [0_u32, 1, 4, u32::MAX] {
             let mut done = before;
             refused(
-                call(MMU_UPDATE, [of(&list[..]), count, at(&mut done), SELF, 0]),
+                call(MMU_UPDATE, [of(&list), count, at(&mut done), SELF, 0]),
                 "an entry for somebody else's frame",
             )?;
             let pins = [request(0, data.mfn, 0)];

@@ -499,7 +499,6 @@ fn sizes() {
                 nr_frames: frames,
                 status: 77,
                 frame_list: GuestPtr::new(at(&mut list)),
-                ..Default::default()
             }];
             put!(
                 format_args!("status-frames.{name}.{frames:x}"),

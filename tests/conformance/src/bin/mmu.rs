@@ -57,7 +57,7 @@ fn each_bit(set: &Set) {
         }
         for bit in 1..64 {
             let (answer, after) = set.attempt(level, 5, (plain ^ 1 << bit) & !1);
-            if bit < 12 || bit > 51 {
+            if !(12..=51).contains(&bit) {
                 put!(format_args!("l{level}.absent.bit{bit}"), "{answer} {after}");
             } else {
                 put!(format_args!("l{level}.absent.bit{bit}"), "{answer}");
@@ -68,7 +68,7 @@ fn each_bit(set: &Set) {
             pte::PRESENT,
             pte::PRESENT | pte::WRITABLE,
             pte::PRESENT | 0xe60 | 1 << 52,
-            u64::MAX & !pte::FRAME_MASK & !0x198,
+            !pte::FRAME_MASK & !0x198,
         ] {
             let (answer, after) = set.attempt(level, 6, set.below(level).entry(flags));
             put!(format_args!("l{level}.flags.{flags:#x}"), "{answer} {after}");
