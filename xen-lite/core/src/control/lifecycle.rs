@@ -102,9 +102,12 @@ pub fn create<P: Platform>(hv: &Hypervisor<P>, new: &New) -> Result<Arc<Domain>,
     Ok(domain)
 }
 
-/// Looks whether the heap has room for `bytes`. What is shared between owners is allocated in a way that cannot fail, so this is
-/// asked before.
-fn room_for(bytes: usize) -> Result<(), Errno> {
+/// Looks whether the heap has room for `bytes`. What is shared between owners, and lists of a known size, are allocated in ways
+/// that cannot fail, so this is asked before.
+///
+/// # Errors
+/// `ENOMEM`.
+pub(crate) fn room_for(bytes: usize) -> Result<(), Errno> {
     let mut room = Vec::<u8>::new();
     room.try_reserve_exact(bytes).map_err(|_| Errno::ENOMEM)?;
     // Or else the compiler sees that it is not used, and does not ask.

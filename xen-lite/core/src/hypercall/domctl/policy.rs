@@ -9,10 +9,14 @@ use core::sync::atomic::Ordering;
 use super::{Answer, PLAIN, WRITE_BACK};
 use crate::Hypervisor;
 use crate::access::ControlOver;
+use crate::control::lifecycle::room_for;
 use crate::control::policy::{Entry, MOST_ENTRIES, MSRS, Policy, guests};
 use crate::fail::Errno;
 use crate::hypercall::guest::GuestHandle;
 use crate::platform::Platform;
+
+/// Bytes of heap that working with a policy takes at most: a few lists of [`MOST_ENTRIES`].
+pub const POLICY_ROOM: usize = 32 << 10;
 
 /// Writes leaves and MSRs (all 0) to a caller's arrays, which must have room for all; a null array asks for the most there can be.
 ///
@@ -51,6 +55,7 @@ pub fn write<P: Platform>(
 
 /// `get_cpu_policy`.
 pub fn get<P: Platform>(hv: &Hypervisor<P>, target: &ControlOver, op: &mut Domctl) -> Answer {
+    room_for(POLICY_ROOM)?;
     let mut policy = op.as_cpu_policy();
     let own = target.settings.lock().cpu_policy.as_ref().map(|own| Vec::from(own.entries()));
     let entries = own.unwrap_or_else(|| guests(hv));
@@ -62,6 +67,7 @@ pub fn get<P: Platform>(hv: &Hypervisor<P>, target: &ControlOver, op: &mut Domct
 
 /// `set_cpu_policy`: of a domain that has not run yet. What is objected to goes back with the error.
 pub fn set<P: Platform>(hv: &Hypervisor<P>, target: &ControlOver, address: u64, op: &mut Domctl) -> Answer {
+    room_for(POLICY_ROOM)?;
     let mut policy = op.as_cpu_policy();
     let started = target.vcpus().iter().any(|vcpu| vcpu.initialised.load(Ordering::Acquire) != 0);
     if started {

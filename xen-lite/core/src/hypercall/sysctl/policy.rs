@@ -4,14 +4,17 @@ use abi::sysctl::*;
 use alloc::vec::Vec;
 
 use crate::Hypervisor;
+use crate::control::lifecycle::room_for;
 use crate::control::policy::{Entry, featureset, guests, machine};
 use crate::fail::Errno;
+use crate::hypercall::domctl::policy::POLICY_ROOM;
 use crate::hypercall::domctl::policy::write;
 use crate::hypercall::guest::GuestHandle;
 use crate::platform::Platform;
 
 /// `get_cpu_policy`.
 pub fn get<P: Platform>(hv: &Hypervisor<P>, op: &mut Sysctl) -> Result<(), Errno> {
+    room_for(POLICY_ROOM)?;
     let mut wanted = op.as_cpu_policy();
     if wanted._rsvd != 0 {
         return Err(Errno::EINVAL);
@@ -30,6 +33,7 @@ pub fn get<P: Platform>(hv: &Hypervisor<P>, op: &mut Sysctl) -> Result<(), Errno
 
 /// `get_cpu_featureset`: with a null array, how many words there are.
 pub fn features<P: Platform>(hv: &Hypervisor<P>, op: &mut Sysctl) -> Result<(), Errno> {
+    room_for(POLICY_ROOM)?;
     let mut wanted = op.as_cpu_featureset();
     let set = match wanted.index {
         XEN_SYSCTL_CPU_FEATURESET_RAW | XEN_SYSCTL_CPU_FEATURESET_HOST => featureset(&machine(hv)),
