@@ -34,15 +34,15 @@ pub mod platform;
 pub use hypervisor::Hypervisor;
 
 pub mod build;
-pub mod control;
 pub mod cmdline;
-pub mod mm;
 pub mod console;
+pub mod control;
 pub mod emulate;
 pub mod event;
 pub mod frame;
 pub mod grant;
 pub mod hypercall;
+pub mod mm;
 pub mod sched;
 pub mod time;
 pub mod trap;

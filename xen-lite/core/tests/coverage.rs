@@ -17,7 +17,10 @@ fn the_page_is_what_the_table_says() {
     }
     let written = std::fs::read_to_string(&file).unwrap_or_default();
     let differs = now.lines().zip(written.lines()).find(|(now, written)| now != written);
-    assert!(now == written, "docs/abi-coverage.md is out of date, first at {differs:?}; renew it with: {RENEW}");
+    assert!(
+        now == written,
+        "docs/abi-coverage.md is out of date, first at {differs:?}; renew it with: {RENEW}"
+    );
 }
 
 #[test]

@@ -12,8 +12,16 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, ExitCode, Stdio};
 
 /// Crates that are whole programs of the host, tested with all their targets.
-const HOST_CRATES: &[&str] =
-    &["xen-lite-abi", "kernel-image", "xen-lite-core", "domu-sdk-macros", "fuzz-grammar", "fuzz", "runner", "xtask"];
+const HOST_CRATES: &[&str] = &[
+    "xen-lite-abi",
+    "kernel-image",
+    "xen-lite-core",
+    "domu-sdk-macros",
+    "fuzz-grammar",
+    "fuzz",
+    "runner",
+    "xtask",
+];
 /// Crates for the bare machine whose library runs on the host too.
 const HOST_LIBRARIES: &[&str] = &["domu-sdk", "dom0"];
 /// Crates that are built for the bare machine.

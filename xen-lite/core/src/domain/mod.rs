@@ -113,7 +113,11 @@ impl Domain {
             handle: Mutex::new([0; 16]),
             shared_info,
             max_vcpus: 1,
-            memory: Account { total: AtomicU32::new(0), max: AtomicU32::new(max_frames), ..Account::default() },
+            memory: Account {
+                total: AtomicU32::new(0),
+                max: AtomicU32::new(max_frames),
+                ..Account::default()
+            },
             life: AtomicU8::new(Life::Alive as u8),
             shutdown_reason: AtomicU32::new(u32::MAX),
             paused: AtomicU32::new(1),

@@ -108,7 +108,14 @@ impl Scheduler {
     /// Queues for `cpus` CPUs (at most 64), all idle.
     pub fn new(cpus: u32, policy: Box<dyn Policy>) -> Scheduler {
         let cpus = cpus.clamp(1, 64);
-        let queue = || Queue { waiting: VecDeque::new(), current: None, started: 0, charged: 0, floor: 0, balanced: 0 };
+        let queue = || Queue {
+            waiting: VecDeque::new(),
+            current: None,
+            started: 0,
+            charged: 0,
+            floor: 0,
+            balanced: 0,
+        };
         Scheduler {
             queues: (0..cpus).map(|_| Mutex::new(queue())).collect::<Vec<_>>().into_boxed_slice(),
             idle: AtomicU64::new(u64::MAX >> (64 - cpus)),

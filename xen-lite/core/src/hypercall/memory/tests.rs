@@ -134,7 +134,8 @@ fn maps_are_what_was_set() {
 #[test]
 fn strangers_are_refused() {
     let space = space();
-    for (command, expected) in [(3, Errno::EPERM), (4, Errno::EPERM), (14, Errno::EPERM), (7, Errno::EACCES)] {
+    for (command, expected) in [(3, Errno::EPERM), (4, Errno::EPERM), (14, Errno::EPERM), (7, Errno::EACCES)]
+    {
         assert_eq!(call(&space, command, &[2]), Err(expected), "command {command}");
         assert_eq!(call(&space, command, &[77]), Err(Errno::ESRCH), "command {command}");
     }
