@@ -91,7 +91,7 @@ fn is_stock(path: &Path) -> bool {
 fn where_to_put(paths: &Paths) -> String {
     format!(
         "the tests boot software of Debian 12 (bookworm); where its packages cannot be downloaded with apt-get, unpack \
-         {XEN_PACKAGE}, linux-image-6.1.0-*-amd64, {GRUB_PACKAGE} and {MACH_PACKAGE} from https://deb.debian.org into {} \
+         {XEN_PACKAGE}, linux-image-6.1.0-*-amd64, {GRUB_PACKAGE} and {MACH_PACKAGE} from the Debian 12 archive into {} \
          (with `dpkg -x` or `ar x` and `tar`)",
         paths.shown(&paths.upstream_root())
     )
