@@ -36,6 +36,7 @@ pub fn test(paths: &Paths, args: &TestArgs) -> Result<ExitCode> {
     }
     prepare(paths, &cases, &options)?;
     if args.filters.is_empty() {
+        tally.add(check::upstream_kernels(paths)?);
         tally.add(refusals(paths));
     }
     say::step("integration tests");

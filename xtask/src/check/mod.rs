@@ -73,6 +73,17 @@ pub fn all(paths: &Paths) -> Result<Tally> {
     Ok(tally)
 }
 
+/// Looks at the kernels that Debian ships, which must be there.
+///
+/// # Errors
+/// If cargo cannot be started.
+pub fn upstream_kernels(paths: &Paths) -> Result<Tally> {
+    say::step("kernels of others");
+    let more = ["--features", "upstream-kernels", "--test", "upstream", "--no-fail-fast"];
+    let mut command = cargo_for(paths, "test", &["kernel-image"], &more);
+    host_tests(command.env("XEN_LITE_UPSTREAM_ROOT", paths.upstream_root()))
+}
+
 fn cargo_for(paths: &Paths, verb: &str, packages: &[&str], more: &[&str]) -> Command {
     let mut command = paths.cargo();
     command.arg(verb).arg("--quiet");
