@@ -214,6 +214,7 @@ pub fn destroy<P: Platform>(hv: &Hypervisor<P>, target: &ControlOver) -> Result<
     match release(hv, domain) {
         Ok(more) => effects = effects.and(more),
         Err(Fail::Again) => return Err(Fail::AgainWith(effects)),
+        Err(Fail::AgainWith(more)) => return Err(Fail::AgainWith(effects.and(more))),
         Err(other) => return Err(other),
     }
     domain.advance(Life::Dead);
@@ -245,7 +246,7 @@ pub fn reap<P: Platform>(hv: &Hypervisor<P>, domain: &Domain) -> Effects {
     if domain.life() != Life::Dead || domain.memory.total.load(Ordering::Acquire) != 0 {
         return Effects::NONE;
     }
-    let Some(domain) = hv.domains.remove(domain.id) else { return Effects::NONE };
+    let Some(domain) = hv.domains.remove(domain) else { return Effects::NONE };
     for vcpu in domain.vcpus() {
         vcpu.set_info(None);
     }

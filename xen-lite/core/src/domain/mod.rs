@@ -227,8 +227,10 @@ impl Domains {
         Ok(())
     }
 
-    /// Takes a domain out.
-    pub fn remove(&self, id: DomId) -> Option<Arc<Domain>> {
-        self.by_id.write().remove(&id)
+    /// Takes a domain out, if it is this very one: its number may have gone to another meanwhile.
+    pub fn remove(&self, domain: &Domain) -> Option<Arc<Domain>> {
+        let mut all = self.by_id.write();
+        let is_it = all.get(&domain.id).is_some_and(|found| core::ptr::eq(Arc::as_ptr(found), domain));
+        if is_it { all.remove(&domain.id) } else { None }
     }
 }

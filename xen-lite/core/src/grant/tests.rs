@@ -370,7 +370,7 @@ fn a_dead_granter_is_remembered_by_its_mapper() {
     grant(&space, 1, space.foreign, PERMIT);
     let handle = map_at(&space, 1, page(3), HOST).unwrap().handle;
     free_table(&space.hv, &space.other);
-    let _ = space.hv.domains.remove(space.other.id);
+    let _ = space.hv.domains.remove(&space.other);
     unmap_at(&space, handle, page(3)).unwrap();
     assert_eq!(space.entry(page(3)), 0);
 }
