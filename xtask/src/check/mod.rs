@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 use runner::suite::Tally;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, ExitCode, Stdio};
+use std::thread;
 
 /// Crates that are whole programs of the host, tested with all their targets.
 const HOST_CRATES: &[&str] = &[
@@ -45,7 +46,25 @@ pub fn all(paths: &Paths) -> Result<Tally> {
     packages::provide(packages::FOR_CHECK)?;
     provide::rust_target()?;
     let mut tally = Tally::default();
-    let mut gate = |name: &str, result: Result<()>| match result {
+    say::step("layering");
+    gate(&mut tally, "layering", layering::check(paths));
+    sizes::report(paths)?;
+    say::step("format");
+    gate(&mut tally, "format", say::run(paths.cargo().args(["fmt", "--all", "--check"])));
+    say::step("clippy, and beside it the host tests");
+    let (lints, tests) = thread::scope(|scope| {
+        let lints = scope.spawn(|| lint_all(paths));
+        let tests = host_tests_of_all(paths);
+        (lints.join(), tests)
+    });
+    tally.add(lints.map_err(|_panic| anyhow::anyhow!("the thread that runs clippy panicked"))?);
+    tally.add(tests?);
+    Ok(tally)
+}
+
+/// Counts a gate, and says how it went.
+fn gate(tally: &mut Tally, name: &str, result: Result<()>) {
+    match result {
         Ok(()) => {
             tally.passed += 1;
             println!("ok     {name}");
@@ -54,21 +73,25 @@ pub fn all(paths: &Paths) -> Result<Tally> {
             tally.failed += 1;
             println!("FAILED {name}: {error:#}");
         }
+    }
+}
+
+/// Runs clippy over everything, in a target folder of its own: cargo lets only one at a time use a folder, and the tests are
+/// built meanwhile.
+fn lint_all(paths: &Paths) -> Tally {
+    let mut tally = Tally::default();
+    let lint = |packages, more: &[&str]| {
+        say::run(clippy(paths, packages, more).env("CARGO_TARGET_DIR", paths.target.join("clippy")))
     };
-    say::step("layering");
-    gate("layering", layering::check(paths));
-    sizes::report(paths)?;
-    say::step("format");
-    gate("format", say::run(paths.cargo().args(["fmt", "--all", "--check"])));
-    say::step("clippy");
-    gate("clippy, host crates", say::run(&mut clippy(paths, HOST_CRATES, &["--all-targets"])));
-    gate("clippy, libraries of guests", say::run(&mut clippy(paths, HOST_LIBRARIES, &["--lib", "--tests"])));
-    gate(
-        "clippy, bare metal",
-        say::run(&mut clippy(paths, BARE_CRATES, &["--lib", "--bins", "--target", BARE_METAL])),
-    );
-    say::step("host tests");
-    tally.add(host_tests(&mut cargo_for(paths, "test", HOST_CRATES, &["--no-fail-fast"]))?);
+    gate(&mut tally, "clippy, host crates", lint(HOST_CRATES, &["--all-targets"]));
+    gate(&mut tally, "clippy, libraries of guests", lint(HOST_LIBRARIES, &["--lib", "--tests"]));
+    let bare_metal = lint(BARE_CRATES, &["--lib", "--bins", "--target", BARE_METAL]);
+    gate(&mut tally, "clippy, bare metal", bare_metal);
+    tally
+}
+
+fn host_tests_of_all(paths: &Paths) -> Result<Tally> {
+    let mut tally = host_tests(&mut cargo_for(paths, "test", HOST_CRATES, &["--no-fail-fast"]))?;
     tally.add(host_tests(&mut cargo_for(paths, "test", HOST_LIBRARIES, &["--lib", "--no-fail-fast"]))?);
     Ok(tally)
 }
