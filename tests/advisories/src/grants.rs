@@ -20,6 +20,7 @@ pub const CASES: &[Case] = &[
     ("xsa-411-read-only-grant-written", read_only_grant),
     ("xsa-217-transfer", transfer),
     ("xsa-228-table-stays", table_stays),
+    ("xsa-286-grant-seen-elsewhere", seen_elsewhere),
 ];
 
 fn op<T>(command: u32, list: &mut [T]) -> Answer {
@@ -248,6 +249,40 @@ fn read_only_grant() -> Outcome {
     let entry = domu_sdk::memory::page_table_entry(place.va).unwrap_or(0);
     hold(entry & 2 == 0, "a read-only grant is mapped writable")?;
     hold(unmap(place.va, 0, handle) == 0, "the mapping cannot be undone")
+}
+
+/// XSA-286, XSA-279 and others: the translation of a mapping that is undone was dropped for the address that the guest named, and the guest
+/// had used the same page-table entry at another address. The granter is told that the frame is its own again, so there must be no way to
+/// it, wherever the table hung.
+fn seen_elsewhere() -> Outcome {
+    let (table, page) = (table()?, Frame::new());
+    let [low, middle, high]: [Frame; 3] = core::array::from_fn(|_| Frame::table());
+    let window = 0xffff_a080_0000_0000_u64;
+    for (level, tables) in [(1, &low), (2, &middle), (3, &high)] {
+        step(pin(level, tables.mfn), "pinning a table")?;
+    }
+    for index in [0, 5] {
+        step(update(middle.slot(index), low.entry(7)), "hooking the lowest table twice")?;
+    }
+    step(update(high.slot(0), middle.entry(7)), "hooking a table")?;
+    let top = (conformance::space::root() << 12) + 8 * (window >> 39 & 511);
+    step(update(top, high.entry(7)), "hooking the tables")?;
+    grant(&table, 31, GTF_PERMIT_ACCESS, page.mfn);
+    for (named, other) in [(window, window + (5 << 21)), (window + (5 << 21), window)] {
+        let (status, handle, _) = map(named, GNTMAP_HOST_MAP, 31);
+        hold(status == 0, "a grant is refused")?;
+        for address in [named, other] {
+            let trap = conformance::trapped!("mov [rdi], rsi"; in("rdi") address, in("rsi") 5_u64);
+            hold(trap.0.is_none(), "the mapping cannot be written")?;
+        }
+        hold(unmap(named, 0, handle) == 0, "the mapping cannot be undone")?;
+        for address in [named, other] {
+            let trap = conformance::trapped!("mov [rdi], rsi"; in("rdi") address, in("rsi") 6_u64);
+            hold(trap.0.is_some(), "the frame can be written after the mapping was undone")?;
+        }
+        hold(page.read(0) == 5, "the frame was written after the mapping was undone")?;
+    }
+    step(update(top, 0), "unhooking the tables")
 }
 
 /// XSA-217: a frame was transferred while the giver still had a translation for it. A frame that is mapped is not transferred.

@@ -2,20 +2,21 @@
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::sync::atomic::{Ordering, fence};
 
 use super::Status;
 use super::map::{put_device, unpin, with_entry};
 use super::maptrack::Mapping;
 use super::table::close;
 use crate::Hypervisor;
-use crate::addr::{GuestVirt, Mfn, PAGE_SHIFT};
+use crate::addr::{Mfn, PAGE_SHIFT};
 use crate::domain::Domain;
 use crate::effects::Effects;
 use crate::fail::{Errno, Fail};
-use crate::frame::Stop;
 use crate::frame::entry::put_l1;
 use crate::frame::pte::{FRAME, PRESENT, WRITABLE};
-use crate::platform::{Flush, Platform};
+use crate::frame::{Stop, flush_all};
+use crate::platform::Platform;
 
 /// Handles that are given up between two looks for interrupts.
 const BATCH: u32 = 64;
@@ -42,7 +43,7 @@ pub fn unmap<P: Platform>(
     if host {
         remove_entry(hv, mapper, root, address, &mapping)?;
     }
-    Ok(finish(mapper, handle, mapping, host, device_address != 0, address))
+    Ok(finish(mapper, handle, mapping, host, device_address != 0))
 }
 
 /// As [`unmap`] for the CPU, with the entry at `new_address` moving to where the mapping was (`GNTTABOP_unmap_and_replace`).
@@ -71,7 +72,7 @@ pub fn replace<P: Platform>(
         });
         moved.map_err(|_| Status::GeneralError)?;
     }
-    Ok(finish(mapper, handle, mapping, true, false, if new_address == 0 { address } else { 0 }))
+    Ok(finish(mapper, handle, mapping, true, false))
 }
 
 fn look_up(mapper: &Domain, handle: u32) -> Result<Mapping, Status> {
@@ -152,17 +153,14 @@ fn move_entry<P: Platform>(
 #[must_use = "the pins are still counted"]
 pub struct Unmapped {
     gone: Option<Mapping>,
-    /// The address to flush; 0 for everything.
-    address: u64,
 }
 
 /// Takes from the handle what was unmapped; the handle goes with the last of it.
-fn finish(mapper: &Domain, handle: u32, seen: Mapping, host: bool, device: bool, address: u64) -> Unmapped {
-    let address = if seen.by_entry { 0 } else { address };
+fn finish(mapper: &Domain, handle: u32, seen: Mapping, host: bool, device: bool) -> Unmapped {
     let mut maptrack = mapper.grants.maptrack.lock();
     let Some(mapping) = maptrack.get(handle).filter(|mapping| mapping.is_same(&seen)) else {
         // Another CPU unmapped it, and the handle may be another mapping's by now: no pin is ours to take back.
-        return Unmapped { gone: None, address };
+        return Unmapped { gone: None };
     };
     let gone = Mapping { host: mapping.host && host, device: mapping.device && device, ..seen };
     mapping.host &= !host;
@@ -170,35 +168,41 @@ fn finish(mapper: &Domain, handle: u32, seen: Mapping, host: bool, device: bool,
     if !mapping.host && !mapping.device {
         let _ = maptrack.remove(handle);
     }
-    Unmapped { gone: Some(gone), address }
+    Unmapped { gone: Some(gone) }
 }
 
 /// Flushes the translations of what was unmapped, and then takes back the pins.
-pub fn flush_unmapped<P: Platform>(hv: &Hypervisor<P>, unmapped: &[Option<Unmapped>]) {
-    let hosts = || unmapped.iter().flatten().filter(|one| one.gone.as_ref().is_some_and(|gone| gone.host));
-    let all = u64::MAX >> (64 - hv.platform.cpus().clamp(1, 64));
-    let mut first = hosts();
-    match (first.next(), first.next()) {
-        (None, _) => {}
-        (Some(one), None) if one.address != 0 => {
-            hv.platform.flush(Flush::Page(GuestVirt::new(one.address)), all)
-        }
-        _ => hv.platform.flush(Flush::Global, all),
+///
+/// Everything is flushed, not only the address that the guest named: the guest may have used the same entry at other addresses, by an
+/// L1 table that hangs (or hung) in two places, and the granter is about to be told that nobody sees its frame any more.
+pub fn flush_unmapped<P: Platform>(hv: &Hypervisor<P>, mapper: &Domain, unmapped: &[Option<Unmapped>]) {
+    let gone = || unmapped.iter().flatten().filter_map(|one| one.gone.as_ref());
+    if gone().any(|gone| gone.host) {
+        flush(hv, mapper);
     }
-    unmapped.iter().flatten().filter_map(|one| one.gone.as_ref()).for_each(|gone| let_go(hv, gone));
+    gone().for_each(|gone| let_go(hv, gone));
 }
 
 /// As [`flush_unmapped`] for a single one.
 #[inline]
-pub fn flush_unmapped_one<P: Platform>(hv: &Hypervisor<P>, unmapped: Unmapped) {
+pub fn flush_unmapped_one<P: Platform>(hv: &Hypervisor<P>, mapper: &Domain, unmapped: Unmapped) {
     let Some(gone) = unmapped.gone else { return };
     if gone.host {
-        let all = u64::MAX >> (64 - hv.platform.cpus().clamp(1, 64));
-        let what =
-            if unmapped.address == 0 { Flush::Global } else { Flush::Page(GuestVirt::new(unmapped.address)) };
-        hv.platform.flush(what, all);
+        flush(hv, mapper);
     }
     let_go(hv, &gone);
+}
+
+/// Drops all translations of the mapper's address spaces. The CPU that calls runs it; another that is not in the set drops all
+/// before it runs it.
+#[inline(always)]
+fn flush<P: Platform>(hv: &Hypervisor<P>, mapper: &Domain) {
+    let here = 1 << (hv.platform.cpu().raw() & 63);
+    if hv.platform.cpus() == 1 {
+        return flush_all(hv, here);
+    }
+    fence(Ordering::SeqCst);
+    flush_all(hv, here | mapper.active_cpus.load(Ordering::SeqCst));
 }
 
 /// Takes back the pins of a mapping that no translation leads to any more.

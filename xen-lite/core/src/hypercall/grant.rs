@@ -155,7 +155,7 @@ fn unmap<P: Platform>(hv: &Hypervisor<P>, caller: &Caller<'_>, args: &mut Args) 
         return unmap_many(hv, caller, args, array);
     }
     if let Some(unmapped) = unmap_one(hv, caller, &array, 0)? {
-        grant::flush_unmapped_one(hv, unmapped);
+        grant::flush_unmapped_one(hv, caller.domain, unmapped);
     }
     let _ = advance::<P, GnttabUnmapGrantRef>(hv, args);
     Ok(Done::OK)
@@ -185,7 +185,7 @@ fn unmap_many<P: Platform>(
                 break;
             }
         }
-        grant::flush_unmapped(hv, &batch[..count]);
+        grant::flush_unmapped(hv, caller.domain, &batch[..count]);
         fault?;
         if outcome.is_break() {
             return Err(Fail::Again);
@@ -222,7 +222,7 @@ fn replace<P: Platform>(
 ) -> Result<(), Fail> {
     let root = caller.state.root();
     let result = grant::replace(hv, caller.domain, root, op.handle, op.host_addr, op.new_addr);
-    op.status = status(result.map(|unmapped| grant::flush_unmapped(hv, &[Some(unmapped)])));
+    op.status = status(result.map(|unmapped| grant::flush_unmapped(hv, caller.domain, &[Some(unmapped)])));
     Ok(())
 }
 
