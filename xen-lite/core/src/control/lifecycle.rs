@@ -226,19 +226,22 @@ pub fn destroy<P: Platform>(hv: &Hypervisor<P>, target: &ControlOver) -> Result<
 fn release<P: Platform>(hv: &Hypervisor<P>, domain: &Arc<Domain>) -> Result<Effects, Fail> {
     event::close_all(hv, domain)?;
     let effects = grant::release_all(hv, domain)?;
-    drop_tables(hv, domain);
+    drop_tables(hv, domain)?;
     Ok(effects.and(mm::relinquish(hv, domain)?))
 }
 
 /// Lets go of the descriptor tables of all vCPUs.
-fn drop_tables<P: Platform>(hv: &Hypervisor<P>, domain: &Domain) {
+///
+/// # Errors
+/// [`Fail::Again`] when a toolstack looks at one of them just now.
+fn drop_tables<P: Platform>(hv: &Hypervisor<P>, domain: &Domain) -> Result<(), Fail> {
     for vcpu in domain.vcpus() {
-        if let Some(mut state) = vcpu.state.try_lock() {
-            mm::drop_ldt(hv, &mut state);
-            // An empty list takes no reference, so this cannot fail.
-            let _ = crate::hypercall::cpu::replace_gdt(hv, domain.id, &mut state, &[], 0);
-        }
+        let mut state = vcpu.state.try_lock().ok_or(Fail::Again)?;
+        mm::drop_ldt(hv, &mut state);
+        // An empty list takes no reference, so this cannot fail.
+        let _ = crate::hypercall::cpu::replace_gdt(hv, domain.id, &mut state, &[], 0);
     }
+    Ok(())
 }
 
 /// Removes a dead domain from the table once nobody maps its memory any more.
@@ -247,6 +250,7 @@ pub fn reap<P: Platform>(hv: &Hypervisor<P>, domain: &Domain) -> Effects {
         return Effects::NONE;
     }
     let Some(domain) = hv.domains.remove(domain) else { return Effects::NONE };
+    hv.frames.retire(domain.id);
     for vcpu in domain.vcpus() {
         vcpu.set_info(None);
     }

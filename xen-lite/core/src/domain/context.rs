@@ -56,6 +56,10 @@ pub fn load<P: Platform>(
 ) -> Result<Effects, Fail> {
     check(new)?;
     let mut state = vcpu.state.try_lock().ok_or(Fail::Again)?;
+    // With the lock: the end of the domain takes it, too, before it lets go of the tables.
+    if domain.is_dying() {
+        return Err(Errno::EINVAL.into());
+    }
     let state = &mut *state;
     if vcpu.initialised.load(Ordering::Acquire) == 0 {
         take_tables(hv, domain, state, new)?;

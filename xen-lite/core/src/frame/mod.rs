@@ -26,7 +26,8 @@ pub use flush::{FlushClock, MAX_CPUS, flush_all};
 pub use heap::MAX_ORDER;
 pub use info::{FrameInfo, Kind};
 pub use table::{
-    Access, FrameTable, Owner, alloc, alloc_below, alloc_for, drop_allocation, free, put_page, unshare,
+    Access, FrameTable, Owner, alloc, alloc_below, alloc_for, drop_allocation, free, put_page,
+    take_back_if_dying, unshare,
 };
 pub use types::{
     Stop, Unfinished, finish, get_held, get_page_type, put_page_type, put_page_type_preemptible,

@@ -16,7 +16,7 @@
 //! "belongs to this domain and is alive" and "one more" are one step.
 
 use core::ops::Range;
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use spin::{Mutex, RwLock};
 
@@ -28,6 +28,9 @@ use crate::domain::Domain;
 use crate::fail::Errno;
 use crate::hypervisor::Hypervisor;
 use crate::platform::Platform;
+
+/// Numbers that domains may have.
+const NUMBERS: usize = 1 << 15;
 
 /// In whose hands a frame is, for those who only ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +64,8 @@ pub struct FrameTable {
     /// When each CPU last flushed; the image reports its own complete flushes here (optional).
     pub flushes: FlushClock,
     denied_io: RwLock<alloc::vec::Vec<Range<u64>>>,
+    /// Numbers that a domain had that is gone, one bit each: what it gave back is not the next one's to read.
+    used_numbers: [AtomicU64; NUMBERS / 64],
     /// Allocations until one fails, for tests; 0 is never.
     #[cfg(any(test, feature = "test-util"))]
     fails_in: core::sync::atomic::AtomicU64,
@@ -80,6 +85,7 @@ impl FrameTable {
             heap: Mutex::new(Heap::new()),
             flushes: FlushClock::new(),
             denied_io: RwLock::new(alloc::vec::Vec::new()),
+            used_numbers: [const { AtomicU64::new(0) }; NUMBERS / 64],
             #[cfg(any(test, feature = "test-util"))]
             fails_in: core::sync::atomic::AtomicU64::new(0),
         }
@@ -179,6 +185,21 @@ impl FrameTable {
     pub fn io_permitted(&self, mfn: Mfn, address_bits: u32) -> bool {
         let exists = mfn.raw() >> address_bits.saturating_sub(crate::addr::PAGE_SHIFT).min(52) == 0;
         exists && !self.denied_io.read().iter().any(|range| range.contains(&mfn.raw()))
+    }
+
+    /// The domain of this number is gone. Frames that it gave back while it lived are cleared before a later domain of the same number
+    /// gets them.
+    pub fn retire(&self, domain: DomId) {
+        if let Some(bits) = self.used_numbers.get(usize::from(domain.raw()) / 64) {
+            bits.fetch_or(1 << (domain.raw() % 64), Ordering::Relaxed);
+        }
+    }
+
+    /// Whether what a free frame of `last` contains may be shown to `owner`: it is the same domain, not merely the same number.
+    fn may_see(&self, owner: DomId, last: DomId) -> bool {
+        let bits = self.used_numbers.get(usize::from(owner.raw()) / 64);
+        let retired = bits.is_none_or(|bits| bits.load(Ordering::Relaxed) >> (owner.raw() % 64) & 1 == 1);
+        owner == last && !retired
     }
 
     /// Number of free frames.
@@ -335,7 +356,7 @@ pub fn alloc_below<P: Platform>(hv: &Hypervisor<P>, order: u32, owner: DomId, li
                 .for_each(|frame| flush_stale(hv, (frame.refs.load(Ordering::Relaxed) & refs::STAMP) as u32));
             flushed = true;
         }
-        if was & refs::DIRTY != 0 && (is_xen || refs::owner(was) != owner) {
+        if was & refs::DIRTY != 0 && !table.may_see(owner, refs::owner(was)) {
             hv.platform.clear(Mfn::new((first + n) as u64));
         }
         info.kind.store(0, Ordering::Relaxed);
@@ -370,10 +391,27 @@ pub fn alloc_for<P: Platform>(
         return Err(Errno::ENOMEM);
     }
     let found = if domain.is_dying() { None } else { alloc_below(hv, order, domain.id, limit) };
-    found.ok_or_else(|| {
+    let Some(mfn) = found else {
         domain.memory.release(1 << order);
-        Errno::ENOMEM
-    })
+        return Err(Errno::ENOMEM);
+    };
+    if take_back_if_dying(hv, domain, mfn, order) { Err(Errno::ENOMEM) } else { Ok(mfn) }
+}
+
+/// A domain that began to die while it was given frames may have been searched for them already: then they go back now.
+/// Whether that was so.
+pub fn take_back_if_dying<P: Platform>(hv: &Hypervisor<P>, domain: &Domain, mfn: Mfn, order: u32) -> bool {
+    if !domain.is_dying() {
+        return false;
+    }
+    for frame in (mfn.raw()..mfn.raw() + (1 << order)).map(Mfn::new) {
+        // Those that the search found are not the domain's any more.
+        if hv.frames.get_page(frame, domain.id) {
+            drop_allocation(hv, frame);
+            put_page(hv, frame);
+        }
+    }
+    true
 }
 
 /// Drops a general reference; the last one frees the frame.
@@ -408,18 +446,30 @@ pub fn unshare<P: Platform>(hv: &Hypervisor<P>, mfn: Mfn) {
     }
 }
 
+/// Whether a CPU may have a translation by which a guest can write to a frame that has no references any more.
+fn may_be_written<P: Platform>(hv: &Hypervisor<P>, mfn: Mfn) -> bool {
+    let Some(info) = hv.frames.info(mfn) else { return false };
+    let word = info.kind.load(Ordering::Acquire);
+    kind::kind(word) == Kind::Writable && hv.frames.flushes.stale(kind::stamp(word), hv.platform.cpus()) != 0
+}
+
 #[cold]
 fn release<P: Platform>(hv: &Hypervisor<P>, mfn: Mfn, before: u64) {
     assert!(refs::count(before) == 1, "frame {mfn}: reference dropped that was not there ({before:#x})");
     let owner = refs::owner(before);
     let domain = hv.domains.get(owner);
     let dying = domain.as_ref().is_none_or(|domain| domain.is_dying());
-    // A domain's number may be used again: what the dead one left is cleared now, by who caused it.
     let lent = State::of(before) == State::Shared;
-    if dying || lent {
+    if !dying && !lent {
+        hv.frames.give_back(mfn, 0, owner, true);
+    } else if may_be_written(hv, mfn) {
+        // Some CPU may still write to it through an old translation: it is cleared when it is given out, after the flush.
+        hv.frames.give_back(mfn, 0, DomId::XEN, true);
+    } else {
+        // What the dead one left is cleared now, by who caused it.
         hv.platform.clear(mfn);
+        hv.frames.give_back(mfn, 0, owner, false);
     }
-    hv.frames.give_back(mfn, 0, owner, !(dying || lent));
     if let Some(domain) = domain.filter(|_| !lent) {
         domain.memory.release(1);
         if dying {

@@ -397,7 +397,7 @@ pub fn put_page_type<P: Platform>(hv: &Hypervisor<P>, mfn: Mfn) {
 /// Makes one typed reference of a held table the guest's pin.
 ///
 /// # Errors
-/// `EINVAL` when the frame is not the domain's, is no table of that kind, or is pinned already.
+/// `EINVAL` when the frame is not the domain's, is no table of that kind, or is pinned already; [`Stop::Again`].
 pub fn pin<P: Platform>(hv: &Hypervisor<P>, mfn: Mfn, domain: DomId, want: Kind) -> Result<(), Stop> {
     get_page_type(hv, mfn, domain, want)?;
     let Some(info) = hv.frames.info(mfn) else { return Err(Stop::Errno(Errno::EINVAL)) };
@@ -405,8 +405,11 @@ pub fn pin<P: Platform>(hv: &Hypervisor<P>, mfn: Mfn, domain: DomId, want: Kind)
         return Ok(());
     }
     log::debug!("{mfn} of {domain} is pinned already");
-    put_page_type(hv, mfn);
-    Err(Stop::Errno(Errno::EINVAL))
+    match put_page_type_preemptible(hv, mfn) {
+        Ok(()) => Err(Stop::Errno(Errno::EINVAL)),
+        // Another CPU took the pin off meanwhile, and taking the table apart was interrupted: the next attempt pins it.
+        Err(Unfinished(_)) => Err(Stop::Again),
+    }
 }
 
 /// Takes the pin off, and says whether there was one. Its typed reference is the caller's then, to be put. The caller

@@ -251,6 +251,70 @@ fn xsa_100_frames_are_cleared_between_owners() {
     assert!(taken.iter().all(|mfn| (0..512).all(|word| space.hv.platform.load(*mfn, word) == 0)));
 }
 
+/// 100, 216: a number is given to another domain; what the first of that number gave back while it lived is not the second one's.
+#[test]
+fn a_number_used_again_shows_nothing() {
+    let hv = crate::world::machine(64);
+    let (first, frames) = crate::world::domain(&hv, 5, false, 8);
+    hv.platform.store(frames[0], 3, 0xdead);
+    assert_eq!(super::reserve::decrease(&hv, &first, frames[0]), Ok(()));
+    first.advance(crate::domain::Life::Dying);
+    while super::relinquish(&hv, &first).is_err() {}
+    first.advance(crate::domain::Life::Dead);
+    let _ = crate::control::lifecycle::reap(&hv, &first);
+    assert!(hv.domains.get(first.id).is_none());
+    let (_, frames) = crate::world::domain(&hv, 5, false, 40);
+    assert!(frames.iter().all(|mfn| (0..512).all(|word| hv.platform.load(*mfn, word) == 0)));
+}
+
+/// 279, 292: the last mapping of a dead domain's frame was another's, which may write to it until it is flushed. Whoever gets the
+/// frame finds it empty all the same.
+#[test]
+fn a_frame_is_cleared_after_the_flush() {
+    let space = space_of(true);
+    let list = space.put(0, &[space.l1.raw() << 12 | 40 << 3, to(space.foreign, PRESENT | WRITABLE)]);
+    let mapped = space.call(|hv, caller| mmu_update(hv, caller, &mut [list, 1, 0, 2, 0, 0])).map(drop);
+    assert_eq!(mapped, Ok(()));
+    space.other.advance(crate::domain::Life::Dying);
+    assert!(super::relinquish(&space.hv, &space.other).is_ok());
+    assert_eq!(update(&space, space.l1, 40, 0), Ok(()));
+    assert_eq!(space.hv.frames.owner(space.foreign), frame::Owner::None);
+    // A store through the translation that the CPU still has.
+    space.hv.platform.store(space.foreign, 9, 0xbad);
+    let all = core::iter::from_fn(|| frame::alloc(&space.hv, 0, DomId::new(7)));
+    let found = all.filter(|mfn| *mfn == space.foreign).map(|mfn| space.hv.platform.load(mfn, 9));
+    assert_eq!(found.collect::<Vec<u64>>(), [0]);
+}
+
+/// The base pointer that is loaded already: guests take this for a flush.
+#[test]
+fn the_same_root_again_flushes() {
+    let space = space();
+    space.hv.platform.flushes.lock().unwrap().clear();
+    assert!(ext(&space, 5, space.root.raw(), 0).is_ok());
+    assert_eq!(*space.hv.platform.flushes.lock().unwrap(), [(Flush::Global, 1)]);
+}
+
+/// A domain that begins to die while it is given frames, or while its tables are pinned for it, keeps none of it.
+#[test]
+fn the_dying_are_given_nothing() {
+    let space = space_of(true);
+    let total = || space.other.memory.total.load(core::sync::atomic::Ordering::Relaxed);
+    let before = total();
+    let mfn = frame::alloc_for(&space.hv, &space.other, 2, u64::MAX).unwrap();
+    assert!(!frame::take_back_if_dying(&space.hv, &space.other, mfn, 2));
+    space.other.advance(crate::domain::Life::Dying);
+    // Found by the search for its frames already, or not: the same.
+    frame::drop_allocation(&space.hv, Mfn::new(mfn.raw() + 1));
+    assert!(frame::take_back_if_dying(&space.hv, &space.other, mfn, 2));
+    assert_eq!(total(), before);
+    space.hv.platform.clear(space.foreign);
+    let list = space.put(0, &[0, space.foreign.raw(), 0]);
+    let result = space.call(|hv, caller| mmuext_op(hv, caller, &mut [list, 1, 0, 2, 0, 0])).map(drop);
+    assert_eq!((result, space.hv.frames.is_pinned(space.foreign)), (Ok(()), false));
+    space.audit();
+}
+
 /// 242, 299, 310: a check that is interrupted at each step in turn, and continued, given up, or undone by another use.
 #[test]
 fn every_interruption_resumes_or_undoes() {

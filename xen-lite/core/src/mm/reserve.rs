@@ -106,5 +106,6 @@ fn give<P: Platform>(hv: &Hypervisor<P>, target: &Domain, blocks: &[Mfn], order:
         if hv.frames.assign(target.id, mfn).is_err() {
             log::error!("{mfn} could not be given to {}", target.id);
         }
+        frame::take_back_if_dying(hv, target, mfn, 0);
     }
 }

@@ -97,6 +97,10 @@ pub fn switch_root<P: Platform>(
         Which::User => &mut state.user_root,
     };
     if *slot == root {
+        if which == Which::Kernel && root != Mfn::INVALID {
+            // Guests take a load of the base pointer for a flush, whatever is loaded.
+            frame::flush_all(hv, 1 << (hv.platform.cpu().raw() & 63));
+        }
         return Ok(false);
     }
     if root == Mfn::INVALID && which == Which::Kernel {

@@ -178,10 +178,10 @@ fn one<P: Platform>(
             own?;
             new_user_base(hv, caller, op)
         }
-        MMUEXT_PIN_L1_TABLE => pin(hv, mfn, owner, Kind::L1),
-        MMUEXT_PIN_L2_TABLE => pin(hv, mfn, owner, Kind::L2),
-        MMUEXT_PIN_L3_TABLE => pin(hv, mfn, owner, Kind::L3),
-        MMUEXT_PIN_L4_TABLE => pin(hv, mfn, owner, Kind::L4),
+        MMUEXT_PIN_L1_TABLE => pin(hv, caller, mfn, owner, Kind::L1),
+        MMUEXT_PIN_L2_TABLE => pin(hv, caller, mfn, owner, Kind::L2),
+        MMUEXT_PIN_L3_TABLE => pin(hv, caller, mfn, owner, Kind::L3),
+        MMUEXT_PIN_L4_TABLE => pin(hv, caller, mfn, owner, Kind::L4),
         MMUEXT_UNPIN_TABLE => {
             if let Some(left) = roots::unpin(hv, owner, mfn)? {
                 caller.state.unfinished_table = Some(left);
@@ -259,11 +259,23 @@ fn log_root(owner: DomId, mfn: Mfn, fail: &Fail) {
     }
 }
 
-fn pin<P: Platform>(hv: &Hypervisor<P>, mfn: Mfn, owner: DomId, kind: Kind) -> Result<(), Fail> {
+fn pin<P: Platform>(
+    hv: &Hypervisor<P>,
+    caller: &mut Caller<'_>,
+    mfn: Mfn,
+    owner: DomId,
+    kind: Kind,
+) -> Result<(), Fail> {
     types::pin(hv, mfn, owner, kind).map_err(|stop| {
         log::debug!("{owner}: pin of {mfn} as {kind:?}: {stop:?}");
-        stop.into()
-    })
+        Fail::from(stop)
+    })?;
+    // The end of a domain looks for pins once.
+    let ends = owner != caller.domain.id && hv.domains.get(owner).is_none_or(|domain| domain.is_dying());
+    if ends && let Some(left) = roots::unpin(hv, owner, mfn).ok().flatten() {
+        caller.state.unfinished_table = Some(left);
+    }
+    Ok(())
 }
 
 /// Only domains with hardware may slow the whole machine down.
