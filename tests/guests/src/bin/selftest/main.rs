@@ -69,6 +69,7 @@ async fn main() {
     report.add("version", system::version());
     report.add("cpuid", system::cpuid());
     report.add("clock", system::clock());
+    report.add("date", system::date());
     report.add("control-calls", system::control_calls());
     report.add("multicall", system::multicall().await);
     report.add("poll", system::poll());

@@ -1,5 +1,7 @@
 //! The hypervisor itself: version, CPUID, clock, refusals.
 
+use alloc::format;
+
 use crate::{Check, OK, ensure, equal, step};
 use domu_sdk::{
     abi::errno::Errno,
@@ -7,7 +9,7 @@ use domu_sdk::{
     events::Channel,
     hypercall::{domctl, event_channel, multicall::Batch, sched, version},
     start,
-    time::Instant,
+    time::{self, Instant},
     types::{DomId, Port},
 };
 
@@ -44,6 +46,15 @@ pub fn clock() -> Check {
         ensure(now >= last, "the clock went back")?;
         last = now;
     }
+    OK
+}
+
+/// The date that the clock chip gives is given to all domains, created ones too.
+pub fn date() -> Check {
+    /// Midnight of 1 January 2024 in seconds since 1970: no machine that runs this shows an earlier date.
+    const BEFORE_THIS_TEST: u64 = 1_704_067_200;
+    let now = time::date().as_secs();
+    ensure(now > BEFORE_THIS_TEST, &format!("the date is {now} seconds since 1970"))?;
     OK
 }
 

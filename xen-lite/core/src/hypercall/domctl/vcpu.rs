@@ -30,6 +30,10 @@ pub fn set_context<P: Platform>(hv: &Hypervisor<P>, target: &ControlOver, op: &D
     let (stopped, kicked) = hv.sched.has_stopped(hv, target);
     let result = if stopped { context::load(hv, target, vcpu, &new) } else { Err(Fail::Again) };
     let effects = paused.and(kicked).and(hv.sched.unpause_domain(hv, target));
+    if result.is_ok() && vcpu.id == VcpuId::new(0) {
+        // Toolstacks clear the whole of `shared_info` before this, as its last step, so the date is written again.
+        crate::time::init_wallclock(hv, target);
+    }
     match result {
         Ok(more) => Ok((effects.and(more), false)),
         Err(Fail::Again) => Err(Fail::AgainWith(effects)),
