@@ -15,7 +15,7 @@
 //! [`frame`] owners, counts and types of machine frames · [`mm`] page tables and reservations · [`event`] · [`grant`] ·
 //! [`domain`] domains and vCPUs · [`sched`] · [`time`] · [`hypercall`] table and shims · [`control`] what a toolstack asks ·
 //! [`emulate`] privileged instructions · [`trap`] delivery of exceptions into guests · [`build`] the first domain ·
-//! [`cmdline`] options · [`console`] the log.
+//! [`speculation`] what CPUs leak, and what is done · [`cmdline`] options · [`console`] the log.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -44,6 +44,7 @@ pub mod grant;
 pub mod hypercall;
 pub mod mm;
 pub mod sched;
+pub mod speculation;
 pub mod time;
 pub mod trap;
 #[cfg(any(test, feature = "test-util"))]

@@ -3,6 +3,7 @@
 use alloc::string::String;
 
 use super::value::{self, Bad, Result, Value};
+use crate::speculation::{self, SpecOptions};
 
 /// On, off, or only in HVM guests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -267,6 +268,10 @@ pub struct Options {
     pub nosmp: bool,
     /// `sched=`, as given.
     pub sched: String,
+    /// `sched_credit_tslice_ms=`, as given.
+    pub sched_tslice_ms: Option<u32>,
+    /// `sched_ratelimit_us=`, as given.
+    pub sched_ratelimit_us: Option<u32>,
     /// `tsc=`.
     pub tsc: TscReliability,
     /// `smap=`.
@@ -281,8 +286,12 @@ pub struct Options {
     pub xpti_dom0: Choice,
     /// `xpti=` for other domains.
     pub xpti_domu: Choice,
-    /// `spec-ctrl=`, as given.
-    pub spec_ctrl: String,
+    /// `pv-l1tf=` for Dom0.
+    pub pv_l1tf_dom0: Choice,
+    /// `pv-l1tf=` for other domains.
+    pub pv_l1tf_domu: Choice,
+    /// `spec-ctrl=`.
+    pub spec_ctrl: SpecOptions,
     /// `gnttab=`, `gnttab_max_frames=`, `gnttab_max_maptrack_frames=`.
     pub gnttab: GrantLimits,
     /// `watchdog`.
@@ -321,6 +330,8 @@ impl Default for Options {
             maxcpus: None,
             nosmp: false,
             sched: String::new(),
+            sched_tslice_ms: None,
+            sched_ratelimit_us: None,
             tsc: TscReliability::Detect,
             smap: CpuFeatureUse::On,
             smep: CpuFeatureUse::On,
@@ -328,7 +339,9 @@ impl Default for Options {
             pcid: Choice::Default,
             xpti_dom0: Choice::Default,
             xpti_domu: Choice::Default,
-            spec_ctrl: String::new(),
+            pv_l1tf_dom0: Choice::Default,
+            pv_l1tf_domu: Choice::Default,
+            spec_ctrl: SpecOptions::default(),
             gnttab: GrantLimits {
                 max_version: 1,
                 transitive: false,
@@ -368,13 +381,16 @@ pub(super) const TABLE: &[(&str, Setter)] = &[
     ("maxcpus", |o, v| set(&mut o.maxcpus, v.number().map(Some))),
     ("nosmp", |o, v| set(&mut o.nosmp, v.boolean())),
     ("sched", |o, v| set(&mut o.sched, v.required().map(Into::into))),
+    ("sched_credit_tslice_ms", |o, v| set(&mut o.sched_tslice_ms, v.number().map(Some))),
+    ("sched_ratelimit_us", |o, v| set(&mut o.sched_ratelimit_us, v.number().map(Some))),
     ("tsc", tsc),
     ("smap", |o, v| set(&mut o.smap, v.feature())),
     ("smep", |o, v| set(&mut o.smep, v.feature())),
     ("xsave", |o, v| set(&mut o.xsave, v.boolean())),
     ("pcid", pcid),
-    ("xpti", xpti),
-    ("spec-ctrl", |o, v| set(&mut o.spec_ctrl, if v.on { v.required() } else { Ok("no") }.map(Into::into))),
+    ("xpti", |o, v| for_whom(v, &mut o.xpti_dom0, &mut o.xpti_domu)),
+    ("pv-l1tf", |o, v| for_whom(v, &mut o.pv_l1tf_dom0, &mut o.pv_l1tf_domu)),
+    ("spec-ctrl", spec_ctrl),
     ("gnttab", gnttab),
     ("gnttab_max_frames", |o, v| set(&mut o.gnttab.max_frames, v.number())),
     ("gnttab_max_maptrack_frames", |o, v| set(&mut o.gnttab.max_maptrack_frames, v.number())),
@@ -497,7 +513,6 @@ pub(super) const WITHOUT_EFFECT: &[&str] = &[
     "ple_window",
     "psr",
     "pv",
-    "pv-l1tf",
     "pvshim",
     "pv-shim",
     "quarantine_scratch",
@@ -508,9 +523,7 @@ pub(super) const WITHOUT_EFFECT: &[&str] = &[
     "sched-gran",
     "sched_credit2_max_cpus_runqueue",
     "sched_credit2_migrate_resist",
-    "sched_credit_tslice_ms",
     "sched_debug",
-    "sched_ratelimit_us",
     "sched_smt_power_savings",
     "scrub-domheap",
     "serial_tx_buffer",
@@ -697,13 +710,14 @@ fn pcid(options: &mut Options, value: Value<'_>) -> Result<()> {
     Ok(())
 }
 
-fn xpti(options: &mut Options, value: Value<'_>) -> Result<()> {
+/// `xpti=` and `pv-l1tf=`: for the first domain and for others.
+fn for_whom(value: Value<'_>, dom0: &mut Choice, domu: &mut Choice) -> Result<()> {
     const EXPECTED: Bad = Bad("a list of booleans, default, dom0=<bool> and domu=<bool>");
     let Some(text) = value.text else {
-        (options.xpti_dom0, options.xpti_domu) = (choice(value.on), choice(value.on));
+        (*dom0, *domu) = (choice(value.on), choice(value.on));
         return Ok(());
     };
-    let (mut for_dom0, mut for_domu) = (options.xpti_dom0, options.xpti_domu);
+    let (mut for_dom0, mut for_domu) = (*dom0, *domu);
     for item in text.split(',') {
         let (name, on) = match item.split_once('=') {
             Some((name, text)) => (name, value::boolean(text).ok_or(EXPECTED)?),
@@ -717,8 +731,13 @@ fn xpti(options: &mut Options, value: Value<'_>) -> Result<()> {
             _ => return Err(EXPECTED),
         }
     }
-    (options.xpti_dom0, options.xpti_domu) = (for_dom0, for_domu);
+    (*dom0, *domu) = (for_dom0, for_domu);
     Ok(())
+}
+
+fn spec_ctrl(options: &mut Options, value: Value<'_>) -> Result<()> {
+    let list = if value.on { value.required()? } else { "no" };
+    options.spec_ctrl.apply(list).ok_or(Bad(speculation::EXPECTED))
 }
 
 fn gnttab(options: &mut Options, value: Value<'_>) -> Result<()> {

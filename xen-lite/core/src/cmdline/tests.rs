@@ -2,6 +2,7 @@ use alloc::string::ToString;
 use alloc::vec::Vec;
 
 use super::*;
+use crate::speculation::SpecOptions;
 
 fn options(text: &str) -> Options {
     let line = parse(text, "GRUB 2.06");
@@ -30,7 +31,7 @@ fn the_usual_line_of_the_tests() {
     assert!(o.noreboot);
     assert_eq!(o.dom0_mem.at_start(480 << 20), 256 << 20);
     assert_eq!((o.xpti_dom0, o.xpti_domu), (Choice::Off, Choice::Off));
-    assert_eq!((&*o.spec_ctrl, &*o.sched), ("no", "credit"));
+    assert_eq!((o.spec_ctrl, &*o.sched), (SpecOptions::off(), "credit"));
 }
 
 #[test]
@@ -56,7 +57,7 @@ fn booleans_and_spellings() {
     }
     assert_eq!(options("smap=0").smap, CpuFeatureUse::Off);
     assert_eq!(options("smep=hvm").smep, CpuFeatureUse::HvmOnly);
-    assert_eq!(options("no-spec-ctrl").spec_ctrl, "no");
+    assert_eq!(options("no-spec-ctrl").spec_ctrl, SpecOptions::off());
     assert_eq!(options("watchdog=force").watchdog, Watchdog::Force);
     assert_eq!(options("no-watchdog").watchdog, Watchdog::Off);
 }
