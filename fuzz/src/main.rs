@@ -105,7 +105,9 @@ fn search(target: &'static Target, limits: &Limits) -> ExitCode {
 
 fn make(target: &Target, corpus: &[Vec<u8>], source: &mut Xorshift) -> Vec<u8> {
     if corpus.is_empty() || source.below(3) != 0 {
-        let length = source.below(target.longest as u64 + 1);
+        // Short ones are fast and most; each power of two has its share.
+        let longest = target.longest as u64 >> source.below(7);
+        let length = source.below(longest + 1);
         return (0..length).map(|_| source.byte()).collect();
     }
     let mut input = corpus[source.below(corpus.len() as u64) as usize].clone();

@@ -13,13 +13,16 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::cell::Cell;
 use std::sync::Mutex;
 
-use crate::addr::{CpuId, DomId, GuestVirt, Mfn, PAGE_SIZE, PAGE_WORDS, VcpuId};
+use crate::addr::{CpuId, DomId, GuestVirt, Mfn, PAGE_SIZE, VcpuId};
 use crate::domain::{Domain, Vcpu, VcpuState};
 use crate::effects::Effects;
+use crate::frame::FrameTable;
 use crate::frame::pte::{self, HYPERVISOR_SLOTS, PRESENT, WRITABLE};
-use crate::frame::{FrameInfo, FrameTable};
 use crate::hypervisor::{Config, Hypervisor};
 use crate::platform::{BaseOf, Clock, Fault, Flush, Platform, Power};
+
+mod memory;
+use memory::Memory;
 
 std::thread_local! {
     static CPU: Cell<u32> = const { Cell::new(0) };
@@ -31,8 +34,7 @@ pub const HYPERVISOR_ENTRY: u64 = 0x63;
 /// The machine.
 #[derive(Debug)]
 pub struct World {
-    words: Vec<AtomicU64>,
-    m2p: Vec<AtomicU64>,
+    memory: Memory,
     cpus: u32,
     root: AtomicU64,
     now: AtomicU64,
@@ -55,10 +57,8 @@ pub struct World {
 impl World {
     /// A machine of this many frames and CPUs.
     pub fn new(frames: u64, cpus: u32) -> World {
-        let zeroes = |count: usize| (0..count).map(|_| AtomicU64::new(0)).collect::<Vec<_>>();
         World {
-            words: zeroes(frames as usize * PAGE_WORDS),
-            m2p: (0..frames).map(|_| AtomicU64::new(u64::MAX)).collect(),
+            memory: Memory::take(frames),
             cpus,
             root: AtomicU64::new(u64::MAX),
             now: AtomicU64::new(0),
@@ -100,22 +100,9 @@ impl World {
         CPU.with(|slot| slot.set(cpu));
     }
 
-    fn word(&self, mfn: Mfn, word: usize) -> &AtomicU64 {
-        assert!(word < PAGE_WORDS, "word {word} of {mfn}");
-        &self.words[mfn.index() * PAGE_WORDS + word]
-    }
-
-    fn byte_walk(&self, mfn: Mfn, offset: usize, len: usize, mut each: impl FnMut(&AtomicU64, u32, usize)) {
-        assert!(offset + len <= PAGE_SIZE, "{len} bytes at {offset:#x} pass the end of {mfn}");
-        for n in 0..len {
-            let at = offset + n;
-            each(self.word(mfn, at / 8), (at % 8) as u32 * 8, n);
-        }
-    }
-
     fn translate(&self, va: GuestVirt, write: bool) -> Result<(Mfn, usize), Fault> {
         let offset = va.raw() as usize % PAGE_SIZE;
-        let frames = self.m2p.len() as u64;
+        let frames = self.memory.m2p.len() as u64;
         let root = self.root.load(Ordering::SeqCst);
         if root == u64::MAX {
             let mfn = Mfn::new(va.raw() / PAGE_SIZE as u64);
@@ -145,38 +132,38 @@ impl World {
 }
 
 impl Platform for World {
+    #[inline]
     fn load(&self, mfn: Mfn, word: usize) -> u64 {
-        self.word(mfn, word).load(Ordering::SeqCst)
+        self.memory.word(mfn, word).load(Ordering::SeqCst)
     }
+    #[inline]
     fn store(&self, mfn: Mfn, word: usize, value: u64) {
-        self.word(mfn, word).store(value, Ordering::SeqCst);
+        self.memory.change(mfn, word, |word| word.store(value, Ordering::SeqCst));
     }
     fn compare_exchange(&self, mfn: Mfn, word: usize, old: u64, new: u64) -> Result<(), u64> {
-        let done = self.word(mfn, word).compare_exchange(old, new, Ordering::SeqCst, Ordering::SeqCst);
-        done.map(|_| ())
+        let swap = |word: &AtomicU64| word.compare_exchange(old, new, Ordering::SeqCst, Ordering::SeqCst);
+        self.memory.change(mfn, word, swap).map(|_| ())
     }
     fn fetch_or(&self, mfn: Mfn, word: usize, bits: u64) -> u64 {
-        self.word(mfn, word).fetch_or(bits, Ordering::SeqCst)
+        self.memory.change(mfn, word, |word| word.fetch_or(bits, Ordering::SeqCst))
     }
     fn fetch_and(&self, mfn: Mfn, word: usize, bits: u64) -> u64 {
-        self.word(mfn, word).fetch_and(bits, Ordering::SeqCst)
+        self.memory.change(mfn, word, |word| word.fetch_and(bits, Ordering::SeqCst))
     }
+    #[inline]
     fn load_bytes(&self, mfn: Mfn, offset: usize, out: &mut [u8]) {
-        self.byte_walk(mfn, offset, out.len(), |word, shift, n| {
-            out[n] = (word.load(Ordering::SeqCst) >> shift) as u8;
-        });
+        self.memory.load_bytes(mfn, offset, out);
     }
+    #[inline]
     fn store_bytes(&self, mfn: Mfn, offset: usize, bytes: &[u8]) {
-        self.byte_walk(mfn, offset, bytes.len(), |word, shift, n| {
-            let put = |old: u64| Some(old & !(0xff << shift) | u64::from(bytes[n]) << shift);
-            let _ = word.fetch_update(Ordering::SeqCst, Ordering::SeqCst, put);
-        });
+        self.memory.store_bytes(mfn, offset, bytes);
     }
+    #[inline]
     fn clear(&self, mfn: Mfn) {
-        (0..PAGE_WORDS).for_each(|word| self.store(mfn, word, 0));
+        self.memory.clear(mfn);
     }
     fn copy_frame(&self, to: Mfn, from: Mfn) {
-        (0..PAGE_WORDS).for_each(|word| self.store(to, word, self.load(from, word)));
+        self.memory.copy(to, from);
     }
 
     fn copy_in(&self, from: GuestVirt, out: &mut [u8]) -> Result<(), Fault> {
@@ -194,11 +181,12 @@ impl Platform for World {
         Ok(())
     }
 
+    #[inline]
     fn m2p(&self, mfn: Mfn) -> u64 {
-        self.m2p.get(mfn.index()).map_or(u64::MAX, |entry| entry.load(Ordering::SeqCst))
+        self.memory.m2p.get(mfn.index()).map_or(u64::MAX, |entry| entry.load(Ordering::SeqCst))
     }
     fn set_m2p(&self, mfn: Mfn, pfn: u64) {
-        if let Some(entry) = self.m2p.get(mfn.index()) {
+        if let Some(entry) = self.memory.m2p.get(mfn.index()) {
             entry.store(pfn, Ordering::SeqCst);
         }
     }
@@ -216,6 +204,7 @@ impl Platform for World {
         self.caches_flushed.store(true, Ordering::SeqCst);
     }
 
+    #[inline]
     fn now(&self) -> u64 {
         self.now.load(Ordering::SeqCst)
     }
@@ -230,12 +219,14 @@ impl Platform for World {
         self.timer.store(deadline, Ordering::SeqCst);
     }
 
+    #[inline]
     fn cpu(&self) -> CpuId {
         CpuId::new(CPU.with(Cell::get))
     }
     fn cpus(&self) -> u32 {
         self.cpus
     }
+    #[inline]
     fn interrupt_pending(&self) -> bool {
         let every = self.every.load(Ordering::SeqCst);
         every != 0 && (self.looks.fetch_add(1, Ordering::SeqCst) + 1).is_multiple_of(every)
@@ -288,11 +279,10 @@ pub fn machine(frames: u64) -> Hypervisor<World> {
 
 /// As [`machine`], with more CPUs; threads tell which they are with [`World::be_cpu`].
 pub fn machine_with_cpus(frames: u64, cpus: u32) -> Hypervisor<World> {
-    // The table lives as long as the hypervisor, which is for ever; tests give the memory back when they end.
-    let info: Vec<FrameInfo> = (0..frames).map(|_| FrameInfo::default()).collect();
-    let table = FrameTable::new(Box::leak(info.into_boxed_slice()));
+    let world = World::new(frames, cpus);
+    let table = FrameTable::new(world.memory.info);
     table.add_free(Mfn::new(1)..Mfn::new(frames));
-    assemble(World::new(frames, cpus), table)
+    assemble(world, table)
 }
 
 fn assemble(world: World, frames: FrameTable) -> Hypervisor<World> {

@@ -174,6 +174,7 @@ impl<P: Platform> Audit<'_, P> {
         }
         let is = kind::kind(word);
         let end = match word {
+            _ if !is.has_rules() => return,
             _ if word & kind::PARTIAL != 0 => kind::progress(word),
             _ if kind::count(word) > 0 => PAGE_WORDS,
             _ => return,
@@ -181,7 +182,7 @@ impl<P: Platform> Audit<'_, P> {
         for at in 0..end {
             let entry = self.hv.platform.load(mfn, at);
             match is.level() {
-                0 => self.descriptor(mfn, is, at, entry),
+                0 => self.descriptor(mfn, at, entry),
                 4 if HYPERVISOR_SLOTS.contains(&at) => {}
                 _ if entry & PRESENT == 0 => {}
                 1 => self.l1_entry(mfn, refs_word, at, entry),
@@ -193,8 +194,8 @@ impl<P: Platform> Audit<'_, P> {
         }
     }
 
-    fn descriptor(&mut self, mfn: Mfn, is: Kind, at: usize, value: u64) {
-        if is == Kind::SegDesc && !super::descriptor::check(value) {
+    fn descriptor(&mut self, mfn: Mfn, at: usize, value: u64) {
+        if !super::descriptor::check(value) {
             self.find(mfn, What::Bits(at, value));
         }
     }

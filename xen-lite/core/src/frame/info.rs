@@ -27,6 +27,15 @@ pub struct FrameInfo {
     pub(super) kind: AtomicU64,
 }
 
+impl FrameInfo {
+    /// As at boot: the hypervisor's own.
+    #[cfg(any(test, feature = "test-util"))]
+    pub(crate) fn reset(&self) {
+        self.refs.store(0, core::sync::atomic::Ordering::Relaxed);
+        self.kind.store(0, core::sync::atomic::Ordering::Relaxed);
+    }
+}
+
 /// What a frame may be used for by a domain; at most one of these at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
