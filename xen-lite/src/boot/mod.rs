@@ -15,10 +15,10 @@ use alloc::string::String;
 use core::sync::atomic::Ordering;
 
 use xen_lite_core::addr::{CpuId, DomId, Mfn};
-use xen_lite_core::cmdline::{self, CommandLine, LogLevel};
+use xen_lite_core::cmdline::{self, CommandLine, LogLevel, Options};
 use xen_lite_core::frame::{Access, FrameTable};
 use xen_lite_core::hypervisor::Config;
-use xen_lite_core::sched::{Credit, Null, Policy, Scheduler};
+use xen_lite_core::sched::{self, Credit, Null, Params, Scheduler};
 use xen_lite_core::{Hypervisor, domain::Domains};
 
 use crate::cpu::features::Features;
@@ -203,7 +203,7 @@ fn install(
         frames,
         domains: Domains::default(),
         next_id: Default::default(),
-        sched: Scheduler::new(percpu::count(), policy(&options.sched)),
+        sched: Scheduler::new(percpu::count(), policy(&options.sched), scheduling(options)),
         config: Config {
             fpu_bytes: features.fpu_bytes,
             build_id: crate::build_id::build_id().to_vec(),
@@ -227,7 +227,7 @@ fn wanted_cpus(line: &CommandLine) -> u32 {
 }
 
 /// The scheduler's policy of that name.
-fn policy(name: &str) -> Box<dyn Policy> {
+fn policy(name: &str) -> Box<dyn sched::Policy> {
     match name {
         "null" => Box::new(Null),
         "" | "credit" => Box::new(Credit),
@@ -236,6 +236,15 @@ fn policy(name: &str) -> Box<dyn Policy> {
             Box::new(Credit)
         }
     }
+}
+
+/// Slice and rate limit.
+fn scheduling(options: &Options) -> Params {
+    let (params, bad) = Params::from_command_line(options.sched_tslice_ms, options.sched_ratelimit_us);
+    for name in bad {
+        log::warn!("command line: {name}: not in its range; ignored");
+    }
+    params
 }
 
 /// Lets the serial port interrupt the first CPU. Without an I/O APIC, input is not seen.

@@ -5,7 +5,7 @@ use core::sync::atomic::Ordering;
 use abi::domctl::*;
 
 use crate::Hypervisor;
-use crate::addr::{CpuId, DomId};
+use crate::addr::CpuId;
 use crate::domain::{Domain, Life};
 use crate::platform::Platform;
 use crate::sched::control::is_blocked;
@@ -50,16 +50,9 @@ pub fn domain<P: Platform>(hv: &Hypervisor<P>, domain: &Domain) -> DomainInfo {
     info
 }
 
-/// Nanoseconds that a CPU had nothing to do: what the vCPUs that are on it now did not use.
+/// Nanoseconds that a CPU had nothing to do.
 pub fn idle_time<P: Platform>(hv: &Hypervisor<P>, cpu: CpuId, now: u64) -> u64 {
-    let (mut busy, mut next) = (0u64, DomId::DOM0);
-    while let Some(domain) = hv.domains.next_from(next) {
-        let here = domain.vcpus().iter().filter(|vcpu| vcpu.sched.cpu() == cpu);
-        busy = here.fold(busy, |sum, vcpu| sum.saturating_add(hv.sched.cpu_time(vcpu, now)));
-        let Some(after) = domain.id.checked_add(1) else { break };
-        next = after;
-    }
-    now.saturating_sub(busy)
+    now.saturating_sub(hv.sched.busy_time(cpu, now))
 }
 
 fn flags(domain: &Domain, all_blocked: bool, running: bool) -> u32 {

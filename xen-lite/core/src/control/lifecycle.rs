@@ -254,10 +254,10 @@ pub fn reap<P: Platform>(hv: &Hypervisor<P>, domain: &Domain) -> Effects {
     for vcpu in domain.vcpus() {
         vcpu.set_info(None);
     }
-    hv.sched.dismiss(domain.vcpus());
+    let effects = hv.sched.dismiss(hv, domain.vcpus());
     grant::free_table(hv, &domain);
     mm::free_shared(hv, domain.shared_info);
-    Effects::NONE
+    effects
 }
 
 /// Sets how many frames a domain may own. A limit below what it owns only stops it from growing.

@@ -64,6 +64,8 @@ pub struct Domain {
     pub max_vcpus: u32,
     /// Memory account.
     pub memory: Account,
+    /// Its part of the CPUs.
+    pub share: Arc<crate::sched::Share>,
     /// CPUs on which one of its address spaces is loaded (bit n is CPU n): those that may hold its translations. Kept by whoever
     /// switches vCPUs, which drops all translations of a CPU after it entered the CPU here.
     pub active_cpus: AtomicU64,
@@ -125,6 +127,7 @@ impl Domain {
             vcpus: Once::new(),
             events: crate::event::Events::default(),
             grants: crate::grant::Grants::default(),
+            share: Arc::default(),
             active_cpus: AtomicU64::new(0),
             vm_assist: AtomicU64::new(0),
             settings: Mutex::new(Settings::default()),

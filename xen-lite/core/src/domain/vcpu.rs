@@ -264,12 +264,15 @@ bitflags::bitflags! {
     pub struct Pending: u32 {
         /// A non-maskable interrupt is to be delivered.
         const NMI = 1 << 0;
+        /// Another vCPU set one of its timers, which its own CPU must take into its list.
+        const TIMER = 1 << 1;
     }
 }
 
 impl Vcpu {
     /// A vCPU of `domain` that is down.
     pub fn new(id: VcpuId, domain: Weak<Domain>, state: VcpuState) -> Arc<Vcpu> {
+        let share = domain.upgrade().map(|domain| domain.share.clone()).unwrap_or_default();
         Arc::new(Vcpu {
             id,
             domain,
@@ -277,7 +280,7 @@ impl Vcpu {
             info: AtomicU64::new(u64::MAX),
             initialised: AtomicU8::new(0),
             pending: AtomicU32::new(0),
-            sched: crate::sched::VcpuSched::default(),
+            sched: crate::sched::VcpuSched::new(share),
             time: crate::time::VcpuTime::default(),
             events: crate::event::VcpuEvents::default(),
         })

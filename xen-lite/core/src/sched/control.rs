@@ -120,30 +120,38 @@ impl Scheduler {
         effects.and(self.wake(hv, vcpu))
     }
 
-    /// Weight and cap (per cent of one CPU, 0 is none) of a domain's vCPUs.
+    fn place_all_again<P: Platform>(&self, hv: &Hypervisor<P>, domain: &Domain) -> Effects {
+        domain.vcpus().iter().fold(Effects::NONE, |effects, vcpu| effects.and(self.place_again(hv, vcpu)))
+    }
+
+    /// Weight of each of a domain's vCPUs, and cap of all together (per cent of one CPU, 0 is none).
     pub fn share(&self, domain: &Domain) -> (u32, u32) {
-        domain.vcpus().first().map_or((super::policy::DEFAULT_WEIGHT, 0), |vcpu| {
-            (vcpu.sched.weight.load(Ordering::Relaxed), vcpu.sched.cap.load(Ordering::Relaxed))
-        })
+        (domain.share.weight(), domain.share.cap())
     }
 
     /// Sets weight and cap; `None` leaves as it is.
     ///
     /// # Errors
     /// `EINVAL` for weight 0 or above 65535.
-    pub fn set_share(&self, domain: &Domain, weight: Option<u32>, cap: Option<u32>) -> Result<(), Errno> {
+    pub fn set_share<P: Platform>(
+        &self,
+        hv: &Hypervisor<P>,
+        domain: &Domain,
+        weight: Option<u32>,
+        cap: Option<u32>,
+    ) -> Result<Effects, Errno> {
         if weight.is_some_and(|weight| weight == 0 || weight > 0xffff) {
             return Err(Errno::EINVAL);
         }
-        for vcpu in domain.vcpus() {
-            if let Some(weight) = weight {
-                vcpu.sched.weight.store(weight, Ordering::Relaxed);
-            }
-            if let Some(cap) = cap {
-                vcpu.sched.cap.store(cap, Ordering::Relaxed);
-            }
+        if let Some(weight) = weight {
+            domain.share.set_weight(weight);
         }
-        Ok(())
+        if let Some(cap) = cap {
+            domain.share.set_cap(cap);
+            // Those that run must ask again, and those that are parked may go on.
+            return Ok(self.place_all_again(hv, domain));
+        }
+        Ok(Effects::NONE)
     }
 
     /// Brings a shut-down domain back to life (`XEN_DOMCTL_resumedomain`); nothing happens to one that is not shut down.

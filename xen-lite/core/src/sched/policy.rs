@@ -1,21 +1,15 @@
-//! Who runs first and for how long: the part of scheduling that is a matter of taste.
+//! Who runs first: the part of scheduling that is a matter of taste.
 //!
-//! A policy sees vCPUs only through their weights and their *virtual time*: nanoseconds they ran, scaled by
-//! weight. All else (locks, states, migration, rate limit) is the scheduler's.
+//! A policy sees vCPUs only through their weights and their *virtual time*: nanoseconds they ran, scaled by weight. All else
+//! (locks, states, migration, slices, caps) is the scheduler's.
 
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use core::fmt::Debug;
 use core::sync::atomic::Ordering;
 
+use super::share::DEFAULT_WEIGHT;
 use crate::domain::Vcpu;
-
-/// How long a vCPU runs while others wait, in nanoseconds.
-pub const SLICE: u64 = 30_000_000;
-/// How long a vCPU runs at least before another takes its CPU, in nanoseconds.
-pub const RATE_LIMIT: u64 = 1_000_000;
-/// Weight of a domain unless the toolstack says otherwise.
-pub const DEFAULT_WEIGHT: u32 = 256;
 
 /// How far ahead of a running vCPU one that wakes must be to take its CPU, in nanoseconds of virtual time.
 const PREEMPT_MARGIN: u64 = 500_000;
@@ -26,8 +20,8 @@ pub trait Policy: Debug + Send + Sync {
     fn name(&self) -> &'static str;
     /// `XEN_SCHEDULER_*` of domctl.h: what toolstacks take it for.
     fn id(&self) -> u32;
-    /// How long a vCPU runs while others wait.
-    fn slice(&self) -> u64;
+    /// Whether each vCPU has a CPU to itself ([`super::seats`]).
+    fn is_exclusive(&self) -> bool;
     /// Accounts for `ran` nanoseconds.
     fn charge(&self, vcpu: &Vcpu, ran: u64);
     /// Where in the queue a vCPU goes.
@@ -48,13 +42,11 @@ impl Policy for Credit {
     fn id(&self) -> u32 {
         abi::domctl::XEN_SCHEDULER_CREDIT
     }
-    fn slice(&self) -> u64 {
-        SLICE
+    fn is_exclusive(&self) -> bool {
+        false
     }
     fn charge(&self, vcpu: &Vcpu, ran: u64) {
-        let weight = u64::from(vcpu.sched.weight.load(Ordering::Relaxed).max(1));
-        let scaled = ran.saturating_mul(u64::from(DEFAULT_WEIGHT)) / weight;
-        vcpu.sched.virtual_time.fetch_add(scaled, Ordering::Relaxed);
+        vcpu.sched.virtual_time.fetch_add(scaled(vcpu, ran), Ordering::Relaxed);
     }
     fn place(&self, waiting: &VecDeque<Arc<Vcpu>>, vcpu: &Vcpu) -> usize {
         let mine = virtual_time(vcpu);
@@ -65,7 +57,7 @@ impl Policy for Credit {
     }
 }
 
-/// Round robin without account, for machines with a CPU for every vCPU.
+/// A CPU for each vCPU, for good: no account, no slices, nothing to choose. vCPUs for which no CPU is left wait until one gets free.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Null;
 
@@ -76,8 +68,8 @@ impl Policy for Null {
     fn id(&self) -> u32 {
         abi::domctl::XEN_SCHEDULER_NULL
     }
-    fn slice(&self) -> u64 {
-        SLICE
+    fn is_exclusive(&self) -> bool {
+        true
     }
     fn charge(&self, _: &Vcpu, _: u64) {}
     fn place(&self, waiting: &VecDeque<Arc<Vcpu>>, _: &Vcpu) -> usize {
@@ -88,6 +80,12 @@ impl Policy for Null {
     }
 }
 
-fn virtual_time(vcpu: &Vcpu) -> u64 {
+/// The virtual time of a vCPU.
+pub(super) fn virtual_time(vcpu: &Vcpu) -> u64 {
     vcpu.sched.virtual_time.load(Ordering::Relaxed)
+}
+
+/// The virtual time that `ran` nanoseconds of a vCPU make.
+pub(super) fn scaled(vcpu: &Vcpu, ran: u64) -> u64 {
+    ran.saturating_mul(u64::from(DEFAULT_WEIGHT)) / u64::from(vcpu.sched.share.weight())
 }

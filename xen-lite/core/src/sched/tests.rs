@@ -5,6 +5,7 @@ use std::vec::Vec;
 use super::*;
 use crate::addr::{CpuId, DomId, VcpuId};
 use crate::control::lifecycle::{New, create, give_vcpus};
+use crate::effects::Todo;
 use crate::fail::Why;
 use crate::trap::info;
 use crate::world::{World, machine, machine_with_cpus};
@@ -14,7 +15,7 @@ const MS: u64 = 1_000_000;
 /// A machine with a scheduler for as many CPUs.
 pub(crate) fn machine_of(frames: u64, cpus: u32) -> Hypervisor<World> {
     let mut hv = machine_with_cpus(frames, cpus);
-    hv.sched = Scheduler::new(cpus, Box::new(Credit));
+    hv.sched = Scheduler::new(cpus, Box::new(Credit), Params::default());
     hv.platform.set_now(1);
     hv
 }
@@ -87,9 +88,9 @@ fn equal_weights_share_equally_and_slices_are_thirty_milliseconds() {
 fn shares_follow_weights() {
     let hv = machine_of(32, 1);
     let (light, heavy) = (guest(&hv, 1, 1), guest(&hv, 2, 1));
-    hv.sched.set_share(&heavy, Some(768), Some(50)).unwrap();
-    assert_eq!(hv.sched.share(&heavy), (768, 50));
-    assert_eq!(hv.sched.set_share(&heavy, Some(0), None), Err(Errno::EINVAL));
+    let _ = hv.sched.set_share(&hv, &heavy, Some(768), None).unwrap();
+    assert_eq!(hv.sched.share(&heavy), (768, 0));
+    assert_eq!(hv.sched.set_share(&hv, &heavy, Some(0), None), Err(Errno::EINVAL));
     let mut now = 1;
     for _ in 0..400 {
         now = hv.sched.schedule(&hv, CpuId::new(0), now).deadline;
@@ -307,11 +308,10 @@ fn check(hv: &Hypervisor<World>, all: &[Arc<Vcpu>], cpus: u32, now: u64) {
         (0..cpus).filter_map(|cpu| hv.sched.current(CpuId::new(cpu))).map(|v| name(&v)).collect();
     for vcpu in all {
         let runs = running.iter().filter(|who| **who == name(vcpu)).count();
-        let queued = hv
-            .sched
-            .queues
-            .iter()
-            .map(|queue| queue.lock().waiting.iter().filter(|v| Arc::ptr_eq(v, vcpu)).count());
+        let queued = hv.sched.queues.iter().map(|queue| {
+            let queue = queue.lock();
+            queue.waiting.iter().chain(&queue.parked).filter(|v| Arc::ptr_eq(v, vcpu)).count()
+        });
         let queued: usize = queued.sum();
         assert!(runs + queued <= 1, "{:?} runs {runs} times and is queued {queued} times", name(vcpu));
         assert_eq!(runs + queued == 1, is_runnable(vcpu), "{:?}: {:?}", name(vcpu), vcpu.sched);
@@ -393,7 +393,7 @@ fn blocking_with_an_event_pending_does_not_block() {
 fn a_crash_stops_the_domain_keeps_the_reason_and_tells_domain_0_once() {
     let hv = machine_of(64, 1);
     let (control, domain) = (guest(&hv, 0, 1), guest(&hv, 1, 2));
-    let port = crate::event::bind_virq(&control, abi::xen::VIRQ_DOM_EXC, VcpuId::new(0)).unwrap();
+    let port = crate::event::bind_virq(&hv, &control, abi::xen::VIRQ_DOM_EXC, VcpuId::new(0)).unwrap();
     let _ = crash_domain(&hv, &domain, Why::Rule("a test"));
     assert_eq!(domain.life(), Life::ShutDown);
     assert_eq!(domain.shutdown_reason.load(Ordering::Relaxed), abi::sched::SHUTDOWN_CRASH);
@@ -422,14 +422,80 @@ fn a_crash_of_domain_0_with_noreboot_halts() {
     let _ = crash_domain(&hv, &control, Why::Rule("a test"));
 }
 
+fn seated(cpus: u32) -> Hypervisor<World> {
+    let mut hv = machine_of(128, cpus);
+    hv.sched = Scheduler::new(cpus, Box::new(Null), Params::default());
+    hv
+}
+
 #[test]
-fn the_null_policy_goes_round() {
-    let mut hv = machine_of(32, 1);
-    hv.sched = Scheduler::new(1, Box::new(Null));
+fn the_null_policy_gives_each_vcpu_a_cpu_of_its_own_and_lets_others_wait() {
+    let hv = seated(2);
     assert_eq!(hv.sched.policy(), (abi::domctl::XEN_SCHEDULER_NULL, "null"));
-    let _domains = [guest(&hv, 1, 1), guest(&hv, 2, 1), guest(&hv, 3, 1)];
-    let order: Vec<_> = (0..6).map(|n| choose(&hv, 0, 1 + n * SLICE).unwrap().0).collect();
-    assert_eq!(order, [1, 2, 3, 1, 2, 3]);
+    let domains = [guest(&hv, 1, 1), guest(&hv, 2, 1), guest(&hv, 3, 1), guest(&hv, 4, 1)];
+    for turn in 0..4 {
+        let all = [choose(&hv, 0, 1 + turn * SLICE), choose(&hv, 1, 1 + turn * SLICE)];
+        assert_eq!(all, [Some((1, 0)), Some((2, 0))]);
+        assert_eq!(hv.platform.timer(), u64::MAX, "nobody has a slice");
+    }
+    let waits = hv.sched.runstate(first(&domains[2]), 5 * SLICE);
+    assert_eq!(waits.state, State::Runnable);
+    // It sleeps and wakes: the place is kept.
+    let _ = hv.sched.pause_domain(&hv, &domains[1]);
+    assert_eq!(choose(&hv, 1, 5 * SLICE), None);
+    let _ = hv.sched.unpause_domain(&hv, &domains[1]);
+    assert_eq!(choose(&hv, 1, 5 * SLICE), Some((2, 0)));
+    // It goes down: the first of those that wait has it.
+    let _ = hv.sched.down(&hv, first(&domains[1]));
+    assert_eq!(choose(&hv, 1, 6 * SLICE), Some((3, 0)));
+    // A domain goes away while it is paused.
+    let _ = hv.sched.pause_domain(&hv, &domains[0]);
+    assert_eq!(choose(&hv, 0, 7 * SLICE), None);
+    let _ = hv.sched.dismiss(&hv, domains[0].vcpus());
+    assert_eq!(choose(&hv, 0, 7 * SLICE), Some((4, 0)));
+    let (_, effects) = hv.sched.up(&hv, first(&domains[1]));
+    assert_eq!(effects, Effects::NONE);
+    assert_eq!([choose(&hv, 0, 8 * SLICE), choose(&hv, 1, 8 * SLICE)], [Some((4, 0)), Some((3, 0))]);
+}
+
+#[test]
+fn seats_follow_affinities() {
+    let hv = seated(2);
+    let domains = [guest(&hv, 1, 1), guest(&hv, 2, 1), guest(&hv, 3, 1)];
+    assert_eq!([choose(&hv, 0, 1), choose(&hv, 1, 1)], [Some((1, 0)), Some((2, 0))]);
+    // The third may only have CPU 0: it waits on when CPU 1 gets free, and is served when CPU 0 does.
+    World::be_cpu(0);
+    let _ = hv.sched.set_affinity(&hv, first(&domains[2]), Some(1), None).unwrap();
+    let _ = hv.sched.pause_domain(&hv, &domains[1]);
+    let _ = hv.sched.down(&hv, first(&domains[1]));
+    assert_eq!(choose(&hv, 1, 2), None);
+    World::be_cpu(0);
+    let _ = hv.sched.set_affinity(&hv, first(&domains[0]), Some(2), None).unwrap();
+    assert_eq!(choose(&hv, 0, 3), Some((3, 0)));
+    assert_eq!(choose(&hv, 1, 3), Some((1, 0)));
+}
+
+#[test]
+fn a_cap_holds_for_all_vcpus_of_a_domain_together_and_may_change() {
+    let hv = machine_of(64, 1);
+    let domain = guest(&hv, 1, 2);
+    let _ = hv.sched.set_share(&hv, &domain, None, Some(20)).unwrap();
+    let run = |from: u64, until: u64| {
+        let before: u64 = domain.vcpus().iter().map(|vcpu| hv.sched.cpu_time(vcpu, from)).sum();
+        let mut now = from;
+        while now < until {
+            now = hv.sched.schedule(&hv, CpuId::new(0), now).deadline.max(now + 1000);
+            hv.platform.set_now(now);
+        }
+        domain.vcpus().iter().map(|vcpu| hv.sched.cpu_time(vcpu, now)).sum::<u64>() - before
+    };
+    let ran = run(1, 100 * PERIOD);
+    assert!(ran.abs_diff(20 * PERIOD) <= PERIOD / 2, "{ran}");
+    assert_eq!(hv.sched.share(&domain), (DEFAULT_WEIGHT, 20));
+    let now = hv.platform.now();
+    let _ = hv.sched.set_share(&hv, &domain, None, Some(0)).unwrap();
+    let ran = run(now, now + 10 * PERIOD);
+    assert!(ran >= 10 * PERIOD - 1, "{ran}");
 }
 
 #[test]
@@ -437,7 +503,7 @@ fn domains_that_come_and_go_leave_no_room_behind() {
     let hv = machine(32);
     let domain = guest(&hv, 1, 2);
     for _ in 0..200 {
-        hv.sched.dismiss(domain.vcpus());
+        let _ = hv.sched.dismiss(&hv, domain.vcpus());
         hv.sched.admit(domain.vcpus(), 0).unwrap();
     }
     let room = hv.sched.queues[0].lock().waiting.capacity();

@@ -1,11 +1,12 @@
 //! The scheduler's part of a vCPU.
 
+use alloc::sync::Arc;
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 
 use spin::Mutex;
 
-use super::policy::DEFAULT_WEIGHT;
 use super::runstate::Runstate;
+use super::share::Share;
 use crate::addr::CpuId;
 
 /// No CPU, in an atomic.
@@ -37,10 +38,10 @@ pub struct VcpuSched {
     poll: AtomicU32,
     /// Weighted time it has had, in nanoseconds at the default weight.
     pub(crate) virtual_time: AtomicU64,
-    /// Share of CPU time relative to others (`xl sched-credit -w`).
-    pub(crate) weight: AtomicU32,
-    /// Most per cent of one CPU that it may use; 0 is no limit. Stored for the toolstack.
-    pub(crate) cap: AtomicU32,
+    /// Its domain's weight and cap.
+    pub(super) share: Arc<Share>,
+    /// The CPU that is its own ([`super::seats`]), or [`NOWHERE`].
+    pub(super) seat: AtomicU32,
     /// CPUs it may run on.
     pub(super) affinity: AtomicU64,
     /// CPUs it should run on.
@@ -50,8 +51,9 @@ pub struct VcpuSched {
     pub(super) runstate: Mutex<Runstate>,
 }
 
-impl Default for VcpuSched {
-    fn default() -> Self {
+impl VcpuSched {
+    /// Of a vCPU that is down, of a domain with this share.
+    pub(crate) fn new(share: Arc<Share>) -> Self {
         VcpuSched {
             holds: AtomicU32::new(Hold::DOWN.bits()),
             pauses: AtomicU32::new(0),
@@ -61,17 +63,15 @@ impl Default for VcpuSched {
             yielded: AtomicBool::new(false),
             poll: AtomicU32::new(0),
             virtual_time: AtomicU64::new(0),
-            weight: AtomicU32::new(DEFAULT_WEIGHT),
-            cap: AtomicU32::new(0),
+            share,
+            seat: AtomicU32::new(NOWHERE),
             affinity: AtomicU64::new(u64::MAX),
             soft_affinity: AtomicU64::new(u64::MAX),
             pin: AtomicI32::new(-1),
             runstate: Mutex::new(Runstate::default()),
         }
     }
-}
 
-impl VcpuSched {
     /// What holds it back, pauses apart.
     #[inline(always)]
     pub fn holds(&self) -> Hold {

@@ -15,7 +15,7 @@ const MS: u64 = 1_000_000;
 fn timed_guest(hv: &Hypervisor<World>) -> (Arc<Domain>, Arc<Vcpu>, EvtchnPort) {
     let domain = guest(hv, 1, 1);
     let vcpu = domain.vcpus()[0].clone();
-    let port = crate::event::bind_virq(&domain, VIRQ_TIMER, VcpuId::new(0)).unwrap();
+    let port = crate::event::bind_virq(&hv, &domain, VIRQ_TIMER, VcpuId::new(0)).unwrap();
     let now = hv.platform.now();
     let _ = hv.sched.schedule(hv, CpuId::new(0), now);
     (domain, vcpu, port)
@@ -123,7 +123,7 @@ fn timers_follow_a_vcpu_to_another_cpu() {
     let hv = machine_of(32, 2);
     let domain = guest(&hv, 1, 1);
     let vcpu = &domain.vcpus()[0];
-    let port = crate::event::bind_virq(&domain, VIRQ_TIMER, VcpuId::new(0)).unwrap();
+    let port = crate::event::bind_virq(&hv, &domain, VIRQ_TIMER, VcpuId::new(0)).unwrap();
     World::be_cpu(0);
     set_periodic(&hv, vcpu, 10 * MS).unwrap();
     World::be_cpu(1);
@@ -136,7 +136,7 @@ fn timers_follow_a_vcpu_to_another_cpu() {
     World::be_cpu(1);
     let _ = tick(&hv, CpuId::new(1), 11 * MS);
     assert!(fired(&hv, &domain, port));
-    hv.sched.dismiss(domain.vcpus());
+    let _ = hv.sched.dismiss(&hv, domain.vcpus());
     let _ = tick(&hv, CpuId::new(1), 100 * MS);
     assert!(!fired(&hv, &domain, port));
 }

@@ -7,7 +7,6 @@ use crate::Hypervisor;
 use crate::access::ControlOver;
 use crate::addr::Mfn;
 use crate::control::lifecycle;
-use crate::effects::Effects;
 use crate::fail::Errno;
 use crate::hypercall::guest::{read_bytes, write_bytes};
 use crate::platform::Platform;
@@ -131,8 +130,8 @@ pub fn scheduler_op<P: Platform>(hv: &Hypervisor<P>, target: &ControlOver, op: &
         XEN_DOMCTL_SCHEDOP_PUTINFO => {
             let new = wanted.as_credit();
             let given = |value: u16, unset: u16| (value != unset).then_some(u32::from(value));
-            hv.sched.set_share(target, given(new.weight, 0), given(new.cap, u16::MAX))?;
-            Ok((Effects::NONE, false))
+            let effects = hv.sched.set_share(hv, target, given(new.weight, 0), given(new.cap, u16::MAX))?;
+            Ok((effects, false))
         }
         _ => Err(Errno::EINVAL.into()),
     }

@@ -6,7 +6,6 @@ use abi::sysctl::*;
 use crate::Hypervisor;
 use crate::fail::Errno;
 use crate::platform::Platform;
-use crate::sched::{RATE_LIMIT, SLICE};
 
 /// First and last of the commands about a frequency governor.
 const GOVERNOR: core::ops::RangeInclusive<u32> = 0x10..=0x12;
@@ -41,7 +40,7 @@ pub fn trace_buffers(op: &mut Sysctl) -> Result<(), Errno> {
     Ok(())
 }
 
-/// `scheduler_op`.
+/// `scheduler_op`: slice and rate limit of the credit scheduler. What was set is answered.
 pub fn scheduler<P: Platform>(hv: &Hypervisor<P>, op: &mut Sysctl) -> Result<(), Errno> {
     let mut wanted = op.as_scheduler_op();
     if !matches!(wanted.cmd, XEN_SYSCTL_SCHEDOP_PUTINFO | XEN_SYSCTL_SCHEDOP_GETINFO) {
@@ -51,14 +50,13 @@ pub fn scheduler<P: Platform>(hv: &Hypervisor<P>, op: &mut Sysctl) -> Result<(),
         return Err(Errno::ESRCH);
     }
     let credit = wanted.sched_id == hv.sched.policy().0 && wanted.sched_id == XEN_SCHEDULER_CREDIT;
-    if !credit || wanted.cmd == XEN_SYSCTL_SCHEDOP_PUTINFO {
+    if !credit {
         return Err(Errno::EINVAL);
     }
-    wanted.u.set(SysctlCreditSchedule {
-        tslice_ms: (SLICE / 1_000_000) as u32,
-        ratelimit_us: (RATE_LIMIT / 1_000) as u32,
-        vcpu_migr_delay_us: 0,
-    });
+    if wanted.cmd == XEN_SYSCTL_SCHEDOP_PUTINFO {
+        hv.sched.params.set(&wanted.as_sched_credit())?;
+    }
+    wanted.set_sched_credit(hv.sched.params.get());
     op.set_scheduler_op(wanted);
     Ok(())
 }
