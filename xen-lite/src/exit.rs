@@ -13,7 +13,7 @@ use xen_lite_core::trap;
 use crate::cpu::{PerCpu, descriptors};
 use crate::entry::{RETURN_FAULT, SYSCALL32, SYSENTER};
 use crate::hypervisor::hv;
-use crate::{fixup, interrupt, panic, run};
+use crate::{entry, fixup, interrupt, panic, run};
 
 /// How the entry code goes on: in RAX and RDX.
 #[repr(C)]
@@ -175,7 +175,7 @@ pub unsafe extern "C" fn guest_exit(registers: *mut Registers) -> Resume {
         0x80 => trap::int80(hv(), &mut caller),
         interrupt @ 32..=255 => Ok(interrupt::handle(cpu, interrupt as u8)),
         RETURN_FAULT => return_fault(cpu, &mut caller, (vector >> 16) as u8, cr2),
-        SYSCALL32 if caller.state.mode == Mode::User => trap::syscall32(hv(), &mut caller),
+        SYSCALL32 => trap::syscall32(hv(), &mut caller),
         SYSENTER => sysenter(&mut caller),
         _ => trap::inject(hv(), &mut caller, trap::vector::UD, 0),
     };
@@ -198,13 +198,20 @@ fn guest_exception(cpu: &PerCpu, caller: &mut Caller<'_>, vector: u8, cr2: u64) 
             interrupt::let_nmis_in();
             Ok(Effects::NONE)
         }
-        trap::vector::PF if descriptors::in_window(cpu, cr2) => ldt_fault(cpu, caller, error_code, cr2),
+        trap::vector::PF if is_ldt_fault(cpu, error_code, cr2) => ldt_fault(cpu, caller, error_code, cr2),
         trap::vector::DB => {
             run::take_debug_status(caller.state);
             trap::exception(hv(), caller, vector, 0, 0)
         }
         _ => trap::exception(hv(), caller, vector, error_code, cr2),
     }
+}
+
+/// Whether the CPU itself, on its way to a descriptor, touched a page of the LDT that is not in the window. An access by an
+/// instruction of the guest's has the user bit in its error code: such a fault is like any other in the hypervisor's part.
+fn is_ldt_fault(cpu: &PerCpu, error_code: u32, cr2: u64) -> bool {
+    const USER: u32 = 1 << 2;
+    error_code & USER == 0 && descriptors::ldt_page(cpu, cr2).is_some()
 }
 
 /// The CPU touched a page of the LDT that is not in the window yet. If the guest has no valid page there either, the fault is
@@ -224,7 +231,7 @@ fn ldt_fault(cpu: &PerCpu, caller: &mut Caller<'_>, error_code: u32, cr2: u64) -
 #[inline(never)]
 fn return_fault(cpu: &PerCpu, caller: &mut Caller<'_>, vector: u8, cr2: u64) -> Outcome {
     let error_code = caller.state.regs.error_code;
-    if vector == trap::vector::PF && descriptors::in_window(cpu, cr2) {
+    if vector == trap::vector::PF && is_ldt_fault(cpu, error_code, cr2) {
         return ldt_fault(cpu, caller, error_code, cr2);
     }
     trap::inject(hv(), caller, vector, error_code)
@@ -253,10 +260,7 @@ pub unsafe extern "C" fn hypervisor_exit(frame: *mut Registers) {
         return;
     }
     let cr2 = x86_64::registers::control::Cr2::read_raw();
-    if frame.vector == u32::from(trap::vector::PF)
-        && descriptors::in_window(cpu, cr2)
-        && run::map_ldt_for_hypervisor(cpu, cr2)
-    {
+    if frame.vector == u32::from(trap::vector::PF) && run::map_ldt_for_hypervisor(cpu, cr2) {
         return;
     }
     match fixup::landing(frame.rip) {
@@ -275,7 +279,10 @@ pub unsafe extern "C" fn ist_exit(frame: *mut Registers) {
     match frame.vector {
         1 => {
             const TF: u64 = 1 << 8;
-            frame.rflags &= !TF;
+            // SYSENTER leaves TF on. Its entry pushes the flags, as the guest had them, before they are cleared.
+            if !entry::keeps_guest_flags(frame.rip) {
+                frame.rflags &= !TF;
+            }
             run::clear_debug_status();
         }
         2 => interrupt::nmi(frame),

@@ -213,11 +213,6 @@ pub fn ldt_page(cpu: &PerCpu, address: u64) -> Option<usize> {
     (page < LDT_PAGES).then_some(page)
 }
 
-/// Whether an address lies in the calling CPU's window at all.
-pub fn in_window(cpu: &PerCpu, address: u64) -> bool {
-    address.wrapping_sub(window(cpu.id)) < 32 << 12
-}
-
 /// Maps a page of the running vCPU's LDT; `frame` is the machine address of a frame with validated descriptors.
 pub fn map_ldt(cpu: &PerCpu, page: usize, frame: u64) {
     entry(cpu.id, LDT_OFFSET as usize / 4096 + page).store(frame | WINDOW_PAGE, Ordering::Relaxed);

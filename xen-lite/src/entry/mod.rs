@@ -226,7 +226,8 @@ entry_syscall32:
     mov     dword ptr [rsp + 4], {syscall32}
     jmp     entry_save
 
-    /* SYSENTER saves nothing: the guest's handler knows where to return to. */
+    /* SYSENTER saves nothing: the guest's handler knows where to return to. It leaves NT and AC as they were; with NT the IRETQ
+       back would fault. The null selector in the frame says that there is no way back. */
     .balign 16
     .globl entry_sysenter
 entry_sysenter:
@@ -235,8 +236,12 @@ entry_sysenter:
     push    {flat_ds}
     push    0
     pushfq
+    .globl entry_sysenter_flags_saved
+entry_sysenter_flags_saved:
     or      qword ptr [rsp], 0x200
-    push    {flat_cs32}
+    push    2
+    popfq
+    push    3
     push    0
     push    0
     mov     dword ptr [rsp + 4], {sysenter}
@@ -372,6 +377,7 @@ unsafe extern "C" {
     fn entry_syscall();
     fn entry_syscall32();
     fn entry_sysenter();
+    fn entry_sysenter_flags_saved();
     fn entry_first(registers: *mut Registers) -> !;
 }
 
@@ -408,6 +414,11 @@ pub fn syscall32_address() -> u64 {
 /// Address for SYSENTER.
 pub fn sysenter_address() -> u64 {
     entry_sysenter as *const () as u64
+}
+
+/// Whether the code at `rip` is the beginning of the way in by SYSENTER, where the flags are still the guest's.
+pub fn keeps_guest_flags(rip: u64) -> bool {
+    (sysenter_address()..entry_sysenter_flags_saved as *const () as u64).contains(&rip)
 }
 
 /// Starts the first vCPU on the calling CPU, whose registers these are.

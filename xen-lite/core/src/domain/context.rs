@@ -87,7 +87,10 @@ fn check(new: &VcpuGuestContext) -> Result<(), Errno> {
         new.gs_base_user,
     ];
     let handlers = new.trap_ctxt.iter().all(|trap| canonical(trap.address));
-    let ldt = new.ldt_ents == 0 || (new.ldt_ents <= LDT_ENTRIES && range_ok(new.ldt_base, new.ldt_ents * 8));
+    let ldt = new.ldt_ents == 0
+        || (new.ldt_ents <= LDT_ENTRIES
+            && new.ldt_base.is_multiple_of(crate::addr::PAGE_SIZE as u64)
+            && range_ok(new.ldt_base, new.ldt_ents * 8));
     let has_mode = new.flags & VGCF_IN_KERNEL != 0 || new.ctrlreg[1] != 0;
     if addresses.into_iter().all(canonical) && handlers && ldt && has_mode && new.gdt_ents <= GDT_ENTRIES {
         Ok(())

@@ -166,6 +166,13 @@ pub fn callback_op<P: Platform>(
     Ok(Done::OK)
 }
 
+/// The vector of non-maskable interrupts. Their callback is the entry of the trap table.
+const NMI: usize = trap::vector::NMI as usize;
+
+fn nmi_handler(address: u64) -> TrapHandler {
+    TrapHandler { address, cs: trap::FLAT_CS64, dpl: 0, mask_events: true }
+}
+
 fn register_callback(caller: &mut Caller<'_>, new: &CallbackRegister) -> Result<(), Errno> {
     let address = canonical(new.address)?;
     let callback = Callback { address, mask_events: new.flags & CALLBACKF_MASK_EVENTS != 0 };
@@ -177,7 +184,7 @@ fn register_callback(caller: &mut Caller<'_>, new: &CallbackRegister) -> Result<
         CALLBACKTYPE_SYSCALL => callbacks.syscall = callback,
         CALLBACKTYPE_SYSCALL32 => callbacks.syscall32 = callback,
         CALLBACKTYPE_SYSENTER => callbacks.sysenter = callback,
-        CALLBACKTYPE_NMI => callbacks.nmi = Callback { address, mask_events: true },
+        CALLBACKTYPE_NMI => caller.state.traps[NMI] = nmi_handler(address),
         _ => return Err(Errno::ENOSYS),
     }
     Ok(())
@@ -191,7 +198,7 @@ fn unregister_callback(caller: &mut Caller<'_>, which: u16) -> Result<(), Errno>
         | CALLBACKTYPE_SYSCALL32
         | CALLBACKTYPE_SYSENTER => Err(Errno::EINVAL),
         CALLBACKTYPE_NMI => {
-            caller.state.callbacks.nmi = Callback::default();
+            caller.state.traps[NMI] = TrapHandler::default();
             Ok(())
         }
         _ => Err(Errno::ENOSYS),
@@ -416,9 +423,9 @@ pub fn nmi_op<P: Platform>(
         abi::nmi::XENNMI_REGISTER_CALLBACK => {
             let new: abi::nmi::XennmiCallback = read_one(hv, args[1])?;
             let address = canonical(new.handler_address)?;
-            caller.state.callbacks.nmi = Callback { address, mask_events: true };
+            caller.state.traps[NMI] = nmi_handler(address);
         }
-        abi::nmi::XENNMI_UNREGISTER_CALLBACK => caller.state.callbacks.nmi = Callback::default(),
+        abi::nmi::XENNMI_UNREGISTER_CALLBACK => caller.state.traps[NMI] = TrapHandler::default(),
         _ => return Err(Errno::ENOSYS.into()),
     }
     Ok(Done::OK)

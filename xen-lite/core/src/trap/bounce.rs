@@ -22,22 +22,20 @@ pub(super) mod rflags {
     pub const AC: u64 = 1 << 18;
 }
 
-/// Where the guest goes on.
+/// Where the guest goes on: always in the flat code segment, whatever selector the trap table names, as on upstream.
 #[derive(Clone, Copy, Debug)]
 pub struct Target {
     /// Address of the handler.
     pub address: u64,
-    /// Its code selector.
-    pub cs: u16,
     /// Whether events are masked when it starts.
     pub mask_events: bool,
 }
 
 impl Target {
-    /// A callback, which always runs on the flat code selector.
+    /// A callback.
     #[inline(always)]
     pub fn callback(callback: Callback) -> Target {
-        Target { address: callback.address, cs: FLAT_CS64, mask_events: callback.mask_events }
+        Target { address: callback.address, mask_events: callback.mask_events }
     }
 }
 
@@ -120,7 +118,7 @@ fn write_frame<P: Platform, const N: usize, const WORDS: usize>(
     }
     let regs = &mut state.regs;
     regs.rip = target.address;
-    regs.cs = u64::from(target.cs);
+    regs.cs = u64::from(FLAT_CS64);
     regs.rflags &= !(rflags::TF | rflags::NT | rflags::RF | rflags::VM | rflags::AC);
     regs.rsp = sp;
     regs.ss = u64::from(FLAT_SS);

@@ -40,6 +40,7 @@ pub fn iret<P: Platform>(hv: &Hypervisor<P>, caller: &mut Caller<'_>) -> Result<
     if caller.domain.assists(abi::xen::VMASST_TYPE_ARCHITECTURAL_IOPL) {
         caller.state.iopl = (new_flags >> 12 & 3) as u8;
     }
+    caller.state.in_nmi = false;
     let regs = &mut caller.state.regs;
     regs.rip = rip;
     regs.cs = cs & 0xffff | 3;

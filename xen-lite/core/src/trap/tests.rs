@@ -140,6 +140,32 @@ fn events_wait_for_the_mask() {
 }
 
 #[test]
+fn the_next_nmi_waits_for_the_iret_of_the_last() {
+    let guest = guest();
+    guest.run(|hv, caller| {
+        let send = |caller: &Caller<'_>| caller.vcpu.pending.fetch_or(Pending::NMI.bits(), Ordering::Relaxed);
+        send(caller);
+        assert_eq!(deliver_pending(hv, caller), Ok(Effects::NONE));
+        assert_eq!(caller.state.regs.rip, 0x1234, "it waits for a handler");
+        caller.state.traps[2] = TrapHandler { address: HANDLER + 2, cs: 0, dpl: 0, mask_events: true };
+        let _ = deliver_pending(hv, caller).expect("delivered");
+        assert_eq!((caller.state.regs.rip, caller.state.regs.cs), (HANDLER + 2, u64::from(FLAT_CS64)));
+        send(caller);
+        caller.state.regs.rip = 0x1234;
+        let _ = deliver_pending(hv, caller).expect("nothing to deliver");
+        assert_eq!(caller.state.regs.rip, 0x1234, "the handler has not returned");
+        let at = STACK + 0x200;
+        for (n, word) in [0, 0, 0, 0, 0x4000, 0xe030, 0x202, STACK + 0x800, 0xe02b].into_iter().enumerate() {
+            hv.platform.store(Mfn::new(at >> 12), (at & 4095) as usize / 8 + n, word);
+        }
+        caller.state.regs.rsp = at;
+        let _ = iret(hv, caller).expect("a good frame");
+        let _ = deliver_pending(hv, caller).expect("delivered");
+        assert_eq!(caller.state.regs.rip, HANDLER + 2);
+    });
+}
+
+#[test]
 fn what_cannot_be_delivered_ends_the_domain() {
     let guest = guest();
     guest.run(|hv, caller| {
