@@ -3,6 +3,7 @@
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
 use xen_lite_core::addr::{CpuId, GuestVirt, MachineAddr, Mfn, PAGE_SIZE};
+use xen_lite_core::domain::Selectors;
 use xen_lite_core::effects::Effects;
 use xen_lite_core::platform::{BaseOf, Clock, Fault, Flush, Platform, Power};
 
@@ -193,6 +194,9 @@ impl Platform for Machine {
     #[inline(always)]
     fn set_guest_base(&self, of: BaseOf, value: u64) {
         segments::set_base(of, value);
+    }
+    fn selectors(&self) -> Selectors {
+        segments::selectors()
     }
     fn load_gs_selector(&self, selector: u16) -> Option<u64> {
         segments::load_gs_selector(selector)

@@ -7,6 +7,7 @@
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::addr::{CpuId, GuestVirt, MachineAddr, Mfn};
+use crate::domain::Selectors;
 use crate::effects::Effects;
 use crate::hypercall::guest::range_ok;
 
@@ -152,6 +153,11 @@ pub trait Platform: Send + Sync + 'static {
     fn guest_base(&self, of: BaseOf) -> u64;
     /// Sets the running vCPU's FS or GS base in the CPU. The value is canonical.
     fn set_guest_base(&self, of: BaseOf, value: u64);
+
+    /// The data selectors that the running vCPU has loaded.
+    fn selectors(&self) -> Selectors {
+        Selectors::default()
+    }
 
     /// Loads the GS selector and keeps the GS base in use. Returns the base that the descriptor gave; `None` when the
     /// selector cannot be loaded (GS then holds 0).

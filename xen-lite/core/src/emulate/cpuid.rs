@@ -20,6 +20,7 @@ pub type Leaf = [u32; 4];
 
 const EAX: usize = 0;
 const EBX: usize = 1;
+const ECX: usize = 2;
 const EDX: usize = 3;
 
 const MAX_BASIC: u32 = 0xd;
@@ -145,6 +146,11 @@ fn is_amd(context: &impl Context) -> bool {
     matches!(context.host(0, 0)[EBX], 0x6874_7541 | 0x6f67_7948)
 }
 
+/// "GenuineIntel", by the first word.
+fn is_intel(context: &impl Context) -> bool {
+    context.host(0, 0)[EBX] == u32::from_le_bytes(*b"Genu")
+}
+
 /// What the guest gets for `leaf` and `subleaf`.
 pub fn pv_leaf(leaf: u32, subleaf: u32, context: &impl Context) -> Leaf {
     match leaf {
@@ -258,11 +264,17 @@ fn extended(leaf: u32, context: &impl Context) -> Leaf {
     const INVARIANT_TSC: u32 = 1 << 8;
     match leaf {
         0x8000_0000 => {
+            // Intel's name stands in leaf 0 alone.
             let [max, b, c, d] = context.host(leaf, 0);
-            [max.min(MAX_EXTENDED), b, c, d]
+            if is_intel(context) {
+                [max.min(MAX_EXTENDED), 0, 0, 0]
+            } else {
+                [max.min(MAX_EXTENDED), b, c, d]
+            }
         }
         0x8000_0001 => {
             let [signature, ..] = context.host(leaf, 0);
+            let signature = if is_intel(context) { 0 } else { signature };
             let [_, _, c, mut d] = features(leaf, 0, context);
             // AMD repeats leaf 1 here.
             if is_amd(context) {
@@ -270,6 +282,9 @@ fn extended(leaf: u32, context: &impl Context) -> Leaf {
             }
             [signature, 0, c, d]
         }
+        // Intel's caches stand in leaves 2 and 4, but for the second level.
+        0x8000_0005 if is_intel(context) => [0; 4],
+        0x8000_0006 if is_intel(context) => [0, 0, context.host(leaf, 0)[ECX], 0],
         // Brand string; cache and TLB descriptions.
         0x8000_0002..=0x8000_0006 | 0x8000_0019 => context.host(leaf, 0),
         0x8000_0007 if context.shows_invariant_tsc() => [0, 0, 0, context.host(leaf, 0)[EDX] & INVARIANT_TSC],

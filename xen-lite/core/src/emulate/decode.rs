@@ -138,7 +138,7 @@ pub fn decode(bytes: &[u8], bits: Bits) -> Result<Decoded, DecodeError> {
         0xef => (Op::Out(Port::Dx), wide),
         0xfa => (Op::Cli, 0),
         0xfb => (Op::Sti, 0),
-        0x0f => (two_bytes(&mut bytes, prefixes.rex, bits)?, 0),
+        0x0f => (two_bytes(&mut bytes, prefixes.rex)?, 0),
         _ => return Err(DecodeError::Unknown),
     };
     if prefixes.lock {
@@ -178,7 +178,7 @@ fn prefixes(bytes: &mut Bytes<'_>, bits: Bits) -> Result<(Prefixes, u8), DecodeE
     }
 }
 
-fn two_bytes(bytes: &mut Bytes<'_>, rex: u8, bits: Bits) -> Result<Op, DecodeError> {
+fn two_bytes(bytes: &mut Bytes<'_>, rex: u8) -> Result<Op, DecodeError> {
     Ok(match bytes.next()? {
         0x01 => match bytes.next()? {
             0xd1 => Op::Xsetbv,
@@ -187,7 +187,7 @@ fn two_bytes(bytes: &mut Bytes<'_>, rex: u8, bits: Bits) -> Result<Op, DecodeErr
         },
         0x06 => Op::Clts,
         0x09 => Op::Wbinvd,
-        opcode @ 0x20..=0x23 => move_special(bytes.next()?, opcode, rex, bits)?,
+        opcode @ 0x20..=0x23 => move_special(bytes.next()?, opcode, rex)?,
         0x30 => Op::Wrmsr,
         0x31 => Op::Rdtsc,
         0x32 => Op::Rdmsr,
@@ -197,10 +197,7 @@ fn two_bytes(bytes: &mut Bytes<'_>, rex: u8, bits: Bits) -> Result<Op, DecodeErr
 }
 
 /// MOV to and from control and debug registers; the mod field is ignored, as the CPU does.
-fn move_special(modrm: u8, opcode: u8, rex: u8, bits: Bits) -> Result<Op, DecodeError> {
-    if bits == Bits::B16 {
-        return Err(DecodeError::Unknown);
-    }
+fn move_special(modrm: u8, opcode: u8, rex: u8) -> Result<Op, DecodeError> {
     let special = (modrm >> 3 & 7) | (rex & 4) << 1;
     let gpr = (modrm & 7) | (rex & 1) << 3;
     match (opcode, special) {

@@ -6,7 +6,7 @@ const RAX: u8 = 0;
 const RCX: u8 = 1;
 const RDX: u8 = 2;
 const RBX: u8 = 3;
-const FLAG_TF: u64 = 1 << 8;
+pub(super) const FLAG_TF: u64 = 1 << 8;
 const FLAG_RF: u64 = 1 << 16;
 const CR0_TS: u64 = 1 << 3;
 const CR4_TSD: u64 = 1 << 2;
@@ -17,6 +17,8 @@ const CR4_OSXSAVE: u64 = 1 << 18;
 pub(super) enum Stop {
     Fault(Exception),
     Again,
+    /// An element of a repeated instruction is done, and RFLAGS.TF is set: #DB, with RIP still at the instruction.
+    Step,
 }
 
 impl From<Exception> for Stop {
@@ -47,6 +49,7 @@ pub(super) fn execute<C: GuestCpu>(cpu: &mut C, insn: &Decoded, bits: Bits) -> O
         Ok(()) => advance(cpu, u64::from(insn.len), bits),
         Err(Stop::Fault(exception)) => Outcome::Fault(exception),
         Err(Stop::Again) => Outcome::Again,
+        Err(Stop::Step) => Outcome::Done { single_step: true },
     }
 }
 
@@ -54,8 +57,8 @@ fn operate<C: GuestCpu>(cpu: &mut C, insn: &Decoded, bits: Bits) -> Result {
     match insn.op {
         Op::In(port) => port_in(cpu, port, insn.size),
         Op::Out(port) => port_out(cpu, port, insn.size),
-        Op::Ins => string_io::run(cpu, insn, true),
-        Op::Outs => string_io::run(cpu, insn, false),
+        Op::Ins => string_io::run(cpu, insn, bits, true),
+        Op::Outs => string_io::run(cpu, insn, bits, false),
         // The guest's interrupt flag is its event mask in shared memory; IOPL decides whether this is an error.
         Op::Cli | Op::Sti => require(iopl_permits(cpu)),
         Op::Rdtsc => rdtsc(cpu),

@@ -16,18 +16,24 @@ use crate::hypercall::Caller;
 use crate::hypercall::guest::{range_ok, read_bytes, read_one, write_bytes};
 use crate::mm::{pages, roots};
 use crate::platform::{BaseOf, Platform};
-use crate::trap::{self, FLAT_CS32, FLAT_CS64};
+use crate::trap::{self, FLAT_CS32, FLAT_CS64, FLAT_SS};
 
 const CR0_TS: u64 = 1 << 3;
 /// Bits of CR4 that a guest owns: TSD, DE, FSGSBASE.
 const CR4_OWN: u64 = 1 << 2 | 1 << 3 | 1 << 16;
 /// Bits that it sees set: PAE, MCE, OSFXSR, OSXMMEXCPT.
 const CR4_FIXED: u64 = 1 << 5 | 1 << 6 | 1 << 9 | 1 << 10;
+const CR4_FSGSBASE: u64 = 1 << 16;
 const CR4_OSXSAVE: u64 = 1 << 18;
 /// DR6.BS: single step.
 const DR6_SINGLE_STEP: u64 = 1 << 14;
 const VECTOR_DB: u8 = 1;
 const VECTOR_PF: u8 = 14;
+/// Whether a guest may have something at an address: the last byte of all is one.
+fn is_guests(address: u64) -> bool {
+    address == u64::MAX || range_ok(address, 1)
+}
+
 /// Selector bit: the descriptor is in the LDT.
 const IN_LDT: u64 = 4;
 
@@ -99,13 +105,17 @@ fn host<P: Platform>(hv: &Hypervisor<P>, leaf: u32, subleaf: u32) -> cpuid::Leaf
 
 impl<P: Platform> View<'_, '_, '_, P> {
     /// The descriptor that a selector names in the guest's tables.
-    fn descriptor(&self, selector: u64) -> Option<u64> {
-        let state = &*self.caller.state;
+    fn descriptor(&mut self, selector: u64) -> Option<u64> {
         let index = selector >> 3 & 0x1fff;
         if selector & IN_LDT != 0 {
-            let at = state.ldt_base.checked_add(index * 8)?;
-            return if index < u64::from(state.ldt_entries) { read_one(self.hv, at).ok() } else { None };
+            if index >= u64::from(self.caller.state.ldt_entries) {
+                return None;
+            }
+            // As the CPU finds it: in the frame that is held, whichever mode runs.
+            let frame = crate::mm::ldt_frame(self.hv, self.caller, index as usize / 512)?;
+            return Some(self.hv.platform.load(frame, index as usize % 512));
         }
+        let state = &*self.caller.state;
         if index >= u64::from(state.gdt_entries) {
             return None;
         }
@@ -129,6 +139,28 @@ impl<P: Platform> View<'_, '_, '_, P> {
         // Everybody but the few PCI ports goes without the lock.
         let latch = if port & !7 == PCI_ADDRESS { self.caller.domain.settings.lock().pci_address } else { 0 };
         self.rights().route(port, size, latch)
+    }
+
+    /// The selector in a segment register.
+    fn selector(&self, seg: Seg) -> u16 {
+        let regs = &self.caller.state.regs;
+        let data = self.hv.platform.selectors();
+        match seg {
+            Seg::Cs => regs.cs as u16,
+            Seg::Ss => regs.ss as u16,
+            Seg::Ds => data.ds,
+            Seg::Es => data.es,
+            Seg::Fs => data.fs,
+            Seg::Gs => data.gs,
+        }
+    }
+
+    /// The page fault of an access that failed: its address is that of the first byte which cannot be read, or else of the
+    /// first byte.
+    fn fault(&self, linear: u64, size: u64, error_code: u32) -> Exception {
+        let unreadable = |at: &u64| read_bytes(self.hv, *at, &mut [0]).is_err();
+        let at = (0..size).map(|byte| linear.wrapping_add(byte)).find(unreadable);
+        Exception::page_fault(at.unwrap_or(linear), error_code)
     }
 
     /// Something in the kernel's address space, whichever runs.
@@ -284,22 +316,34 @@ impl<P: Platform> GuestCpu for View<'_, '_, '_, P> {
         }
     }
 
-    /// Segments other than FS and GS count as flat, as they are in 64-bit mode and in every 32-bit system that runs there.
-    fn linear(&mut self, seg: Seg, offset: u64, size: u8, _: bool) -> Result<u64, Exception> {
-        let base = match seg {
-            Seg::Fs => self.hv.platform.guest_base(BaseOf::Fs),
-            Seg::Gs => self.hv.platform.guest_base(BaseOf::Gs),
-            _ => 0,
+    /// In 64-bit mode only FS and GS have a base, and the first byte must be at an address that guests may have; else the
+    /// descriptor counts.
+    fn linear(&mut self, seg: Seg, offset: u64, size: u8, write: bool) -> Result<u64, Exception> {
+        if self.bits == Bits::B64 {
+            let base = match seg {
+                Seg::Fs => self.hv.platform.guest_base(BaseOf::Fs),
+                Seg::Gs => self.hv.platform.guest_base(BaseOf::Gs),
+                _ => 0,
+            };
+            let linear = base.wrapping_add(offset);
+            return if is_guests(linear) { Ok(linear) } else { Err(Exception::GP) };
+        }
+        let selector = self.selector(seg);
+        let descriptor = match selector | 3 {
+            FLAT_CS32 => segment::FLAT_CODE32,
+            FLAT_SS => segment::FLAT_DATA,
+            FLAT_CS64 => segment::FLAT_CODE64,
+            0..=3 => return Err(Exception::GP),
+            _ => self.descriptor(selector.into()).ok_or(Exception::GP)?,
         };
-        let linear = base.wrapping_add(offset);
-        let linear = if self.bits == Bits::B64 { linear } else { linear & 0xffff_ffff };
-        if range_ok(linear, size.into()) { Ok(linear) } else { Err(Exception::GP) }
+        segment::data(descriptor, offset, size, write)
     }
     fn read(&mut self, linear: u64, out: &mut [u8]) -> Result<(), Exception> {
-        read_bytes(self.hv, linear, out).map_err(|_| Exception::page_fault(linear, 0))
+        read_bytes(self.hv, linear, out).map_err(|_| self.fault(linear, out.len() as u64, 0))
     }
     fn write(&mut self, linear: u64, bytes: &[u8]) -> Result<(), Exception> {
-        write_bytes(self.hv, linear, bytes).map_err(|_| Exception::page_fault(linear, 1 << 1))
+        let fault = |view: &Self| view.fault(linear, bytes.len() as u64, 1 << 1);
+        write_bytes(self.hv, linear, bytes).map_err(|_| fault(self))
     }
 
     fn cr(&self, number: u8) -> u64 {
@@ -336,7 +380,8 @@ impl<P: Platform> GuestCpu for View<'_, '_, '_, P> {
     }
     fn set_cr4(&mut self, value: u64) {
         let xsave = if GuestCpu::supported_xcr0(self) != 0 { CR4_OSXSAVE } else { 0 };
-        self.caller.state.cr4 = value & (CR4_OWN | xsave);
+        let missing = if Context::fsgsbase(self) { 0 } else { CR4_FSGSBASE };
+        self.caller.state.cr4 = value & (CR4_OWN & !missing | xsave);
     }
     fn dr(&self, number: u8) -> u64 {
         self.caller.state.debug[usize::from(number & 7)]

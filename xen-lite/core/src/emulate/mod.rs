@@ -60,7 +60,7 @@ impl Exception {
 /// How an emulation ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// Carried out. If `single_step`, #DB follows, as RFLAGS.TF was set.
+    /// Carried out, or one element of a repeated instruction. If `single_step`, #DB follows, as RFLAGS.TF was set.
     Done {
         /// Whether to deliver #DB.
         single_step: bool,
@@ -78,6 +78,8 @@ pub enum Outcome {
 pub struct Code {
     /// Linear address of offset 0.
     pub base: u64,
+    /// Highest offset.
+    pub limit: u64,
     /// Mode.
     pub bits: Bits,
 }
@@ -214,7 +216,7 @@ pub fn privileged<C: GuestCpu>(cpu: &mut C) -> Outcome {
         // The usual case: two loads. What is behind the 15th byte is not looked at.
         let Some(bytes) = cpu.fetch_block(linear) else { return Outcome::NotHandled };
         let decoded = decode(&bytes[..MAX_LEN], code.bits);
-        return carry_out(cpu, decoded, code.bits);
+        return carry_out(cpu, decoded, &code);
     }
     let mut bytes = [0; MAX_LEN];
     let in_page = (4096 - (linear & 4095)).min(MAX_LEN as u64) as usize;
@@ -231,12 +233,16 @@ pub fn privileged<C: GuestCpu>(cpu: &mut C) -> Outcome {
         }
         result => result,
     };
-    carry_out(cpu, decoded, code.bits)
+    carry_out(cpu, decoded, &code)
 }
 
-fn carry_out<C: GuestCpu>(cpu: &mut C, decoded: Result<Decoded, DecodeError>, bits: Bits) -> Outcome {
+fn carry_out<C: GuestCpu>(cpu: &mut C, decoded: Result<Decoded, DecodeError>, code: &Code) -> Outcome {
+    let fits =
+        |length: u8| cpu.rip().checked_add(u64::from(length) - 1).is_some_and(|last| last <= code.limit);
     match decoded {
-        Ok(decoded) => execute::execute(cpu, &decoded, bits),
+        // The code may not be what the CPU found there, and so longer than the segment lets it be.
+        Ok(decoded) if !fits(decoded.len) => Outcome::NotHandled,
+        Ok(decoded) => execute::execute(cpu, &decoded, code.bits),
         Err(DecodeError::Locked) => Outcome::Fault(Exception::UD),
         Err(_) => Outcome::NotHandled,
     }

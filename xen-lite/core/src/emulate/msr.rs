@@ -10,6 +10,7 @@ const P5_MC_ADDR: u32 = 0;
 const P5_MC_TYPE: u32 = 1;
 const TSC: u32 = 0x10;
 const APIC_BASE: u32 = 0x1b;
+const PLATFORM_ID: u32 = 0x17;
 const FEATURE_CONTROL: u32 = 0x3a;
 const UCODE_REV: u32 = 0x8b;
 const PLATFORM_INFO: u32 = 0xce;
@@ -19,6 +20,11 @@ const MCG_STATUS: u32 = 0x17a;
 const MISC_ENABLE: u32 = 0x1a0;
 const PAT: u32 = 0x277;
 const PERF_CAPABILITIES: u32 = 0x345;
+const PERF_STATUS: u32 = 0x198;
+const PERF_CONTROL: u32 = 0x199;
+const THERMAL_CONTROL: u32 = 0x19a;
+const THERMAL_STATUS: u32 = 0x19c;
+const ENERGY_BIAS: u32 = 0x1b0;
 const XEN_HYPERCALL: u32 = abi::cpuid::XEN_HYPERCALL_MSR;
 const EFER: u32 = 0xc000_0080;
 const FS_BASE: u32 = 0xc000_0100;
@@ -28,6 +34,7 @@ const TSC_AUX: u32 = 0xc000_0103;
 const AMD_SYSCFG: u32 = 0xc001_0010;
 const AMD_HWCR: u32 = 0xc001_0015;
 const AMD_TOP_MEM: u32 = 0xc001_001a;
+const AMD_NB_CFG: u32 = 0xc001_001f;
 const AMD_TSEG_BASE: u32 = 0xc001_0112;
 const AMD_DE_CFG: u32 = 0xc001_1029;
 
@@ -42,8 +49,10 @@ const APIC_BASE_BOOT_CPU: u64 = 1 << 8;
 const MISC_ENABLE_VALUE: u64 = 1 | 1 << 11 | 1 << 12 | 1 << 23;
 /// Locked, with nothing enabled.
 const FEATURE_CONTROL_VALUE: u64 = 1;
-/// Two machine-check banks, and nothing else.
-const MCG_CAP_VALUE: u64 = 2;
+/// Machine-check banks.
+const BANKS: u32 = 2;
+/// What Intel's say beside their number: threshold-based status, interrupts of corrected errors, recovery by software.
+const MCG_CAP_INTEL: u64 = 1 << 10 | 1 << 11 | 1 << 24;
 /// LFENCE serialises.
 const DE_CFG_VALUE: u64 = 1 << 1;
 
@@ -52,7 +61,23 @@ const AMD_ZERO: [u32; 3] = [AMD_SYSCFG, AMD_TOP_MEM, AMD_TSEG_BASE];
 
 /// What an AMD processor has; zero here, and writes are ignored: performance counters, bridge configuration, P-states.
 fn amd_ignored(number: u32) -> bool {
-    matches!(number, 0xc001_0000..=0xc001_0007 | AMD_HWCR | 0xc001_001f | 0xc001_0061..=0xc001_006b)
+    matches!(number, 0xc001_0000..=0xc001_0007 | AMD_HWCR | 0xc001_0061..=0xc001_006b)
+}
+
+/// What an Intel processor has; zero here, and writes are ignored: performance counters and their control.
+fn intel_ignored(number: u32) -> bool {
+    matches!(number, 0xc1..=0xc8 | 0x186..=0x189 | 0x309..=0x30b | 0x38d..=0x390 | PERF_CONTROL)
+}
+
+fn is_intel<C: GuestCpu>(cpu: &mut C) -> bool {
+    cpu.cpuid(0, 0)[1] == u32::from_le_bytes(*b"Genu")
+}
+
+/// Whether the guest has RDTSCP or RDPID, the instructions that TSC_AUX is for.
+fn has_tsc_aux<C: GuestCpu>(cpu: &mut C) -> bool {
+    const RDTSCP: u32 = 1 << 27;
+    const RDPID: u32 = 1 << 22;
+    cpu.cpuid(0x8000_0001, 0)[3] & RDTSCP != 0 || cpu.cpuid(7, 0)[2] & RDPID != 0
 }
 
 fn is_amd<C: GuestCpu>(cpu: &mut C) -> bool {
@@ -60,7 +85,7 @@ fn is_amd<C: GuestCpu>(cpu: &mut C) -> bool {
 }
 
 /// Registers of the machine-check banks that are shown: control, status, address, miscellaneous of each.
-const MC_BANKS: core::ops::Range<u32> = 0x400..0x400 + 4 * MCG_CAP_VALUE as u32;
+const MC_BANKS: core::ops::Range<u32> = 0x400..0x400 + 4 * BANKS;
 
 /// The value of an MSR; `None`: #GP(0).
 pub fn read<C: GuestCpu>(cpu: &mut C, number: u32) -> Option<u64> {
@@ -68,17 +93,17 @@ pub fn read<C: GuestCpu>(cpu: &mut C, number: u32) -> Option<u64> {
         FS_BASE => cpu.base(Base::Fs),
         GS_BASE => cpu.base(Base::Gs),
         KERNEL_GS_BASE => cpu.base(Base::KernelGs),
-        TSC_AUX => cpu.tsc_aux().into(),
+        TSC_AUX if has_tsc_aux(cpu) => cpu.tsc_aux().into(),
         TSC => cpu.tsc(),
         EFER => EFER_VALUE,
         APIC_BASE => APIC_BASE_VALUE | if cpu.vcpu_id() == 0 { APIC_BASE_BOOT_CPU } else { 0 },
         MISC_ENABLE => MISC_ENABLE_VALUE,
         FEATURE_CONTROL if !is_amd(cpu) => FEATURE_CONTROL_VALUE,
         PAT => SHARED_PAT,
-        AMD_DE_CFG => DE_CFG_VALUE,
-        MCG_CAP => MCG_CAP_VALUE,
+        AMD_DE_CFG if is_amd(cpu) => DE_CFG_VALUE,
+        MCG_CAP => u64::from(BANKS) | if is_intel(cpu) { MCG_CAP_INTEL } else { 0 },
         UCODE_REV | PLATFORM_INFO | MISC_FEATURES_ENABLES | MCG_STATUS | XEN_HYPERCALL => 0,
-        P5_MC_ADDR | P5_MC_TYPE | PERF_CAPABILITIES => 0,
+        P5_MC_ADDR | P5_MC_TYPE | PERF_CAPABILITIES | AMD_NB_CFG => 0,
         bank if MC_BANKS.contains(&bank) => {
             if bank % 4 == 0 {
                 u64::MAX
@@ -86,6 +111,8 @@ pub fn read<C: GuestCpu>(cpu: &mut C, number: u32) -> Option<u64> {
                 0
             }
         }
+        PLATFORM_ID | PERF_STATUS | THERMAL_STATUS if is_intel(cpu) => 0,
+        _ if intel_ignored(number) && is_intel(cpu) => 0,
         _ if amd_ignored(number) && is_amd(cpu) => 0,
         _ if AMD_ZERO.contains(&number) && cpu.first_domain() && is_amd(cpu) => 0,
         _ => return None,
@@ -99,7 +126,7 @@ pub fn write<C: GuestCpu>(cpu: &mut C, number: u32, value: u64) -> bool {
         GS_BASE => Base::Gs,
         KERNEL_GS_BASE => Base::KernelGs,
         TSC_AUX => {
-            let valid = value >> 32 == 0;
+            let valid = value >> 32 == 0 && has_tsc_aux(cpu);
             if valid {
                 cpu.set_tsc_aux(value as u32);
             }
@@ -108,9 +135,10 @@ pub fn write<C: GuestCpu>(cpu: &mut C, number: u32, value: u64) -> bool {
         // The low 12 bits select the page of several; there is one.
         XEN_HYPERCALL => return value & 0xfff == 0 && cpu.fill_hypercall_page(value >> 12),
         // Kernels set bits in these and do not look again.
-        MISC_ENABLE | AMD_DE_CFG | MCG_CAP | MCG_STATUS => return true,
-        // An update of the microcode, and the way to ask for its number; AMD's number is read-only.
-        UCODE_REV => return !is_amd(cpu),
+        MISC_ENABLE | MCG_CAP | MCG_STATUS | AMD_NB_CFG => return true,
+        AMD_DE_CFG => return is_amd(cpu),
+        THERMAL_CONTROL | ENERGY_BIAS => return is_intel(cpu),
+        _ if intel_ignored(number) && is_intel(cpu) => return true,
         bank if MC_BANKS.contains(&bank) => return bank % 4 == 0 || value == 0,
         EFER => return value == EFER_VALUE,
         MISC_FEATURES_ENABLES => return value == 0,

@@ -10,6 +10,7 @@ use super::*;
 /// A vCPU over maps.
 #[derive(Debug, Clone)]
 struct Fake {
+    vendor: u32,
     bits: Bits,
     memory: BTreeMap<u64, u8>,
     gpr: [u64; 16],
@@ -34,6 +35,7 @@ const CODE_AT: u64 = 0x1000;
 
 fn kernel(code: &[u8]) -> Fake {
     let mut fake = Fake {
+        vendor: 0,
         bits: Bits::B64,
         memory: BTreeMap::new(),
         gpr: core::array::from_fn(|i| 0x1111_1111_1111_1111 * i as u64),
@@ -82,7 +84,7 @@ impl Fake {
 
 impl GuestCpu for Fake {
     fn code(&mut self) -> Option<Code> {
-        Some(Code { base: 0, bits: self.bits })
+        Some(Code { base: 0, limit: u64::MAX, bits: self.bits })
     }
     fn fetch(&mut self, linear: u64, out: &mut [u8]) -> bool {
         self.read(linear, out).is_ok()
@@ -202,7 +204,12 @@ impl GuestCpu for Fake {
         gfn == 5
     }
     fn cpuid(&mut self, leaf: u32, subleaf: u32) -> [u32; 4] {
-        [leaf, subleaf, 3, 4]
+        match leaf {
+            0 => [leaf, self.vendor, 3, 4],
+            // RDTSCP.
+            0x8000_0001 => [leaf, subleaf, 3, 1 << 27],
+            _ => [leaf, subleaf, 3, 4],
+        }
     }
     fn flush_caches(&mut self) {
         self.flushes += 1;
@@ -364,7 +371,7 @@ fn a_fault_in_the_middle_keeps_the_progress() {
     let mut cpu = kernel(&[0xf3, 0x6c]);
     cpu.put(0x4ffe, &[0; 2]);
     (cpu.gpr[1], cpu.gpr[7]) = (5, 0x4ffe);
-    assert_eq!(privileged(&mut cpu), Outcome::Fault(Exception::page_fault(0x5000, 0)));
+    assert_eq!(privileged(&mut cpu), Outcome::Fault(Exception::page_fault(0x5000, 2)));
     assert_eq!((cpu.gpr[1], cpu.gpr[7], cpu.rip, cpu.ports.len()), (3, 0x5000, CODE_AT, 2));
 }
 
@@ -378,6 +385,18 @@ fn a_long_count_is_done_in_batches() {
     assert_eq!(privileged(&mut cpu), Outcome::Again);
     cpu.done(2);
     assert_eq!(cpu.ports.len(), 150);
+}
+
+#[test]
+fn each_element_is_a_step_of_its_own() {
+    let mut cpu = kernel(&[0xf3, 0x6e]);
+    cpu.put(0x4000, &[1; 3]);
+    cpu.rflags |= 1 << 8;
+    (cpu.gpr[1], cpu.gpr[6]) = (2, 0x4000);
+    assert_eq!(privileged(&mut cpu), Outcome::Done { single_step: true });
+    assert_eq!((cpu.gpr[1], cpu.rip, cpu.ports.len()), (1, CODE_AT, 1));
+    assert_eq!(privileged(&mut cpu), Outcome::Done { single_step: true });
+    assert_eq!((cpu.gpr[1], cpu.rip, cpu.ports.len()), (0, CODE_AT + 2, 2));
 }
 
 #[test]
@@ -441,7 +460,7 @@ fn model_specific_registers() {
             0xc000_0101,
             0xc000_0102,
             0xc000_0103,
-            0xc001_1029
+            0xc001_001f
         ]
     );
     let wrmsr = |number: u32, value: u64| {
@@ -460,6 +479,21 @@ fn model_specific_registers() {
     assert!(wrmsr(0x4000_0000, 0x5001).is_none());
     assert!(wrmsr(0x4000_0000, 0x6000).is_none());
     assert!(wrmsr(0x48, 0).is_none());
+    let on = |vendor: [u8; 4], number: u32| {
+        let mut cpu = kernel(&[0x0f, 0x32]);
+        cpu.vendor = u32::from_le_bytes(vendor);
+        cpu.gpr[1] = number.into();
+        privileged(&mut cpu) == Outcome::Done { single_step: false }
+    };
+    for (number, intel, amd) in [
+        (0x17, true, false),
+        (0xc1, true, false),
+        (0x199, true, false),
+        (0x3a, true, false),
+        (0xc001_1029, false, true),
+    ] {
+        assert_eq!((on(*b"Genu", number), on(*b"Auth", number)), (intel, amd), "{number:#x}");
+    }
 }
 
 #[test]
