@@ -141,10 +141,9 @@ fn close_each<P: Platform>(hv: &Hypervisor<P>, domain: &Arc<Domain>) -> Result<(
 }
 
 fn give_back_frames<P: Platform>(hv: &Hypervisor<P>, domain: &Domain) {
-    let frames: Vec<Mfn> = fifo::dismantle(domain, &mut domain.events.lock());
-    for frame in frames {
-        put_page_type(hv, frame);
-    }
+    let (array, blocks) = fifo::dismantle(domain, &mut domain.events.lock());
+    let blocks = blocks.into_iter().filter(|frame| *frame != Mfn::INVALID);
+    array.into_iter().chain(blocks).for_each(|frame| put_page_type(hv, frame));
 }
 
 /// For audits: the frames that a domain's events hold, each by one typed reference per mention.

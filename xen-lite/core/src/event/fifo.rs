@@ -19,7 +19,7 @@ use super::deliver::{mark_upcall, raise};
 use super::{Channel, Delivery, Port, Table, two_level};
 use crate::Hypervisor;
 use crate::addr::{EvtchnPort, MachineAddr, Mfn, PAGE_SIZE};
-use crate::domain::{Domain, Vcpu};
+use crate::domain::{Domain, MAX_VCPUS, Vcpu};
 use crate::effects::Effects;
 use crate::fail::{Errno, Fail};
 use crate::frame::{Kind, get_page_type, put_page_type};
@@ -33,6 +33,8 @@ pub const LINK_BITS: u8 = abi::event_channel::EVTCHN_FIFO_LINK_BITS as u8;
 const PENDING: u32 = 1 << abi::event_channel::EVTCHN_FIFO_PENDING;
 const MASKED: u32 = 1 << abi::event_channel::EVTCHN_FIFO_MASKED;
 const LINKED: u32 = 1 << abi::event_channel::EVTCHN_FIFO_LINKED;
+/// Of no use here, but a link is set without it.
+const BUSY: u32 = 1 << abi::event_channel::EVTCHN_FIFO_BUSY;
 const LINK_MASK: u32 = abi::event_channel::EVTCHN_FIFO_LINK_MASK;
 
 /// Event words in a page.
@@ -106,7 +108,7 @@ impl Word {
             if word & LINKED == 0 {
                 return false;
             }
-            let new = u64::from(word & !LINK_MASK | next) << self.shift;
+            let new = u64::from(word & !(LINK_MASK | BUSY) | next) << self.shift;
             let rest = both & !(0xffff_ffff << self.shift);
             match hv.platform.compare_exchange(self.mfn, self.index, both, rest | new) {
                 Ok(()) => return true,
@@ -230,6 +232,11 @@ pub(super) fn is_pending<P: Platform>(hv: &Hypervisor<P>, fifo: &Fifo, port: Evt
     fifo.word(port.raw()).is_some_and(|word| word.load(hv) & PENDING != 0)
 }
 
+/// Whether a port is in a queue, as far as the guest's word says.
+pub(super) fn is_linked<P: Platform>(hv: &Hypervisor<P>, fifo: &Fifo, port: EvtchnPort) -> bool {
+    fifo.word(port.raw()).is_some_and(|word| word.load(hv) & LINKED != 0)
+}
+
 /// The port is closed. The guest unlinks the event when it comes across it, and ignores it since it is not pending.
 pub(super) fn clear_pending<P: Platform>(hv: &Hypervisor<P>, fifo: &Fifo, port: EvtchnPort) {
     if let Some(word) = fifo.word(port.raw()) {
@@ -342,20 +349,21 @@ pub fn set_priority(domain: &Domain, port: EvtchnPort, priority: u32) -> Result<
     Ok(())
 }
 
-/// Gives all frames back and returns to bits. The table is locked by the caller, who puts the frames afterwards.
-pub(super) fn dismantle(domain: &Domain, table: &mut Table) -> Vec<Mfn> {
-    let Delivery::Fifo(fifo) = core::mem::take(&mut table.delivery) else { return Vec::new() };
+/// Returns to bits. The table is locked by the caller, who puts the frames afterwards: those of the array, and those of the control
+/// blocks, of which each vCPU of a domain has one at most. Takes no memory, as a guest does this when it likes.
+pub(super) fn dismantle(domain: &Domain, table: &mut Table) -> (Vec<Mfn>, [Mfn; MAX_VCPUS as usize]) {
+    let mut blocks = [Mfn::INVALID; MAX_VCPUS as usize];
+    let Delivery::Fifo(fifo) = core::mem::take(&mut table.delivery) else { return (Vec::new(), blocks) };
     for number in 1..table.valid_ports() {
         if let Some(slot) = table.get_mut(EvtchnPort::new(number)) {
             slot.fifo = PortState { priority: slot.fifo.priority, ..PortState::new() };
         }
     }
-    let mut frames = fifo.pages;
-    for vcpu in domain.vcpus() {
+    for (block, vcpu) in blocks.iter_mut().zip(domain.vcpus()) {
         match vcpu.events.control.swap(u64::MAX, Ordering::Relaxed) {
             u64::MAX => {}
-            address => frames.push(MachineAddr::new(address).mfn()),
+            address => *block = MachineAddr::new(address).mfn(),
         }
     }
-    frames
+    (fifo.pages, blocks)
 }

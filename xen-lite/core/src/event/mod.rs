@@ -29,9 +29,11 @@ use core::sync::atomic::{AtomicU32, AtomicU64};
 
 use spin::{Mutex, MutexGuard};
 
+use crate::Hypervisor;
 use crate::addr::{DomId, EvtchnPort, VcpuId};
 use crate::domain::Domain;
 use crate::fail::Errno;
+use crate::platform::Platform;
 
 mod close;
 mod deliver;
@@ -164,11 +166,16 @@ impl Table {
         self.buckets.get_mut(port.index() / BUCKET).map(|bucket| &mut bucket[port.index() % BUCKET])
     }
 
-    /// The lowest free port, which the caller binds under the same lock.
+    /// The lowest free port, which the caller binds under the same lock. A closed port that the guest still has in a queue is not
+    /// free until it took it out: the event of the new owner would be lost.
     ///
     /// # Errors
     /// `ENOSPC` when all up to `max` are in use, `ENOMEM`, `EINVAL` when the domain is dying.
-    pub(crate) fn find_free(&mut self, max: u32) -> Result<EvtchnPort, Errno> {
+    pub(crate) fn find_free<P: Platform>(
+        &mut self,
+        hv: &Hypervisor<P>,
+        max: u32,
+    ) -> Result<EvtchnPort, Errno> {
         if self.closed {
             return Err(Errno::EINVAL);
         }
@@ -176,15 +183,32 @@ impl Table {
             Delivery::TwoLevel => TWO_LEVEL_PORTS,
             Delivery::Fifo(_) => FIFO_PORTS,
         });
-        while self.first_free < max {
-            let port = EvtchnPort::new(self.first_free);
+        let mut number = self.first_free;
+        while number < max {
+            let port = EvtchnPort::new(number);
             match self.get(port) {
-                Some(Port { channel: Channel::Free, .. }) => return Ok(port),
-                Some(_) => self.first_free += 1,
+                Some(Port { channel: Channel::Free, .. }) => {
+                    if !self.is_queued(hv, port) {
+                        return Ok(port);
+                    }
+                    number += 1;
+                }
+                Some(_) => {
+                    self.first_free += u32::from(self.first_free == number);
+                    number += 1;
+                }
                 None => self.grow()?,
             }
         }
         Err(Errno::ENOSPC)
+    }
+
+    /// Whether the guest has the port in a queue.
+    fn is_queued<P: Platform>(&self, hv: &Hypervisor<P>, port: EvtchnPort) -> bool {
+        match &self.delivery {
+            Delivery::TwoLevel => false,
+            Delivery::Fifo(fifo) => fifo::is_linked(hv, fifo, port),
+        }
     }
 
     fn grow(&mut self) -> Result<(), Errno> {

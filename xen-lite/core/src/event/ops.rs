@@ -27,9 +27,13 @@ fn is_global(virq: u32) -> bool {
 ///
 /// # Errors
 /// `ENOSPC`, `ENOMEM`, `EINVAL` when the domain is dying.
-pub fn alloc_unbound(domain: &Domain, remote: DomId) -> Result<EvtchnPort, Errno> {
+pub fn alloc_unbound<P: Platform>(
+    hv: &Hypervisor<P>,
+    domain: &Domain,
+    remote: DomId,
+) -> Result<EvtchnPort, Errno> {
     let mut table = domain.events.lock();
-    let port = table.find_free(domain.events.max_ports())?;
+    let port = table.find_free(hv, domain.events.max_ports())?;
     table.bind(port, Channel::Unbound { remote }, FIRST);
     Ok(port)
 }
@@ -48,13 +52,13 @@ pub fn bind_interdomain<P: Platform>(
     let max = local.events.max_ports();
     if Arc::ptr_eq(local, remote) {
         let mut table = local.events.lock();
-        let port = table.find_free(max)?;
+        let port = table.find_free(hv, max)?;
         connect_remote(&mut table, remote_port, local, port)?;
         table.bind(port, Channel::Interdomain { peer: local.clone(), port: remote_port }, FIRST);
         return Ok((port, raise_bound(hv, local, &table, port)));
     }
     let (mut mine, mut theirs) = lock_both(local, remote);
-    let port = mine.find_free(max)?;
+    let port = mine.find_free(hv, max)?;
     connect_remote(&mut theirs, remote_port, local, port)?;
     mine.bind(port, Channel::Interdomain { peer: remote.clone(), port: remote_port }, FIRST);
     drop(theirs);
@@ -87,7 +91,12 @@ fn raise_bound<P: Platform>(hv: &Hypervisor<P>, domain: &Domain, table: &Table, 
 /// # Errors
 /// `EINVAL` for an unknown interrupt or a global one on another vCPU, `ENOENT` for a vCPU that does not exist, `EEXIST` when it is
 /// bound already; as [`alloc_unbound`].
-pub fn bind_virq(domain: &Domain, virq: u32, vcpu: VcpuId) -> Result<EvtchnPort, Errno> {
+pub fn bind_virq<P: Platform>(
+    hv: &Hypervisor<P>,
+    domain: &Domain,
+    virq: u32,
+    vcpu: VcpuId,
+) -> Result<EvtchnPort, Errno> {
     if virq as usize >= super::VIRQS || (is_global(virq) && vcpu != FIRST) {
         return Err(Errno::EINVAL);
     }
@@ -97,7 +106,7 @@ pub fn bind_virq(domain: &Domain, virq: u32, vcpu: VcpuId) -> Result<EvtchnPort,
     if bound.load(Ordering::Relaxed) != 0 {
         return Err(Errno::EEXIST);
     }
-    let port = table.find_free(domain.events.max_ports())?;
+    let port = table.find_free(hv, domain.events.max_ports())?;
     table.bind(port, Channel::Virq { virq }, vcpu);
     bound.store(port.raw(), Ordering::Relaxed);
     Ok(port)
@@ -107,10 +116,10 @@ pub fn bind_virq(domain: &Domain, virq: u32, vcpu: VcpuId) -> Result<EvtchnPort,
 ///
 /// # Errors
 /// `ENOENT` for a vCPU that does not exist; as [`alloc_unbound`].
-pub fn bind_ipi(domain: &Domain, vcpu: VcpuId) -> Result<EvtchnPort, Errno> {
+pub fn bind_ipi<P: Platform>(hv: &Hypervisor<P>, domain: &Domain, vcpu: VcpuId) -> Result<EvtchnPort, Errno> {
     domain.vcpu(vcpu).ok_or(Errno::ENOENT)?;
     let mut table = domain.events.lock();
-    let port = table.find_free(domain.events.max_ports())?;
+    let port = table.find_free(hv, domain.events.max_ports())?;
     table.bind(port, Channel::Ipi, vcpu);
     Ok(port)
 }
@@ -119,7 +128,7 @@ pub fn bind_ipi(domain: &Domain, vcpu: VcpuId) -> Result<EvtchnPort, Errno> {
 ///
 /// # Errors
 /// `EEXIST` when the domain has bound it already; as [`alloc_unbound`].
-pub fn bind_pirq(domain: &Domain, pirq: u32) -> Result<EvtchnPort, Errno> {
+pub fn bind_pirq<P: Platform>(hv: &Hypervisor<P>, domain: &Domain, pirq: u32) -> Result<EvtchnPort, Errno> {
     let mut table = domain.events.lock();
     for number in 1..table.valid_ports() {
         let slot = table.get(EvtchnPort::new(number));
@@ -127,7 +136,7 @@ pub fn bind_pirq(domain: &Domain, pirq: u32) -> Result<EvtchnPort, Errno> {
             return Err(Errno::EEXIST);
         }
     }
-    let port = table.find_free(domain.events.max_ports())?;
+    let port = table.find_free(hv, domain.events.max_ports())?;
     table.bind(port, Channel::Pirq { pirq }, FIRST);
     Ok(port)
 }

@@ -25,7 +25,7 @@ fn port(number: u32) -> EvtchnPort {
 }
 
 fn connect(hv: &Hypervisor<World>, a: &Arc<Domain>, b: &Arc<Domain>) -> (EvtchnPort, EvtchnPort) {
-    let waiting = alloc_unbound(a, b.id).unwrap();
+    let waiting = alloc_unbound(&hv, a, b.id).unwrap();
     let (bound, _) = bind_interdomain(hv, b, a, waiting).unwrap();
     consume(hv, b);
     (waiting, bound)
@@ -60,13 +60,13 @@ fn consume_on(hv: &Hypervisor<World>, domain: &Domain, vcpu: &Vcpu) -> Vec<u32> 
 fn ports_are_given_out_from_the_lowest_and_port_0_never() {
     let hv = machine_of(64, 1);
     let one = guest(&hv, 1, 1);
-    let ports: Vec<_> = (0..5).map(|_| alloc_unbound(&one, DomId::DOM0).unwrap().raw()).collect();
+    let ports: Vec<_> = (0..5).map(|_| alloc_unbound(&hv, &one, DomId::DOM0).unwrap().raw()).collect();
     assert_eq!(ports, [1, 2, 3, 4, 5]);
     close(&hv, &one, port(2)).unwrap();
     close(&hv, &one, port(4)).unwrap();
-    assert_eq!(alloc_unbound(&one, DomId::DOM0).unwrap(), port(2));
-    assert_eq!(alloc_unbound(&one, DomId::DOM0).unwrap(), port(4));
-    assert_eq!(alloc_unbound(&one, DomId::DOM0).unwrap(), port(6));
+    assert_eq!(alloc_unbound(&hv, &one, DomId::DOM0).unwrap(), port(2));
+    assert_eq!(alloc_unbound(&hv, &one, DomId::DOM0).unwrap(), port(4));
+    assert_eq!(alloc_unbound(&hv, &one, DomId::DOM0).unwrap(), port(6));
     for bad in [0, 7, 127, 128, 4096, FIFO_PORTS, u32::MAX] {
         assert_eq!(close(&hv, &one, port(bad)), Err(Errno::EINVAL), "port {bad}");
         assert_eq!(send(&hv, &one, port(bad)), Err(Errno::EINVAL), "port {bad}");
@@ -77,12 +77,12 @@ fn ports_are_given_out_from_the_lowest_and_port_0_never() {
 fn there_are_as_many_ports_as_the_limits_say() {
     let hv = machine_of(64, 1);
     let one = guest(&hv, 1, 1);
-    let count = (1..).take_while(|_| alloc_unbound(&one, DomId::DOM0).is_ok()).count();
+    let count = (1..).take_while(|_| alloc_unbound(&hv, &one, DomId::DOM0).is_ok()).count();
     assert_eq!(count as u32, TWO_LEVEL_PORTS - 1);
-    assert_eq!(alloc_unbound(&one, DomId::DOM0), Err(Errno::ENOSPC));
+    assert_eq!(alloc_unbound(&hv, &one, DomId::DOM0), Err(Errno::ENOSPC));
     let mut few = Domain::new(DomId::new(9), false, Mfn::new(1), 0);
     few.events = Events::new(10);
-    assert_eq!((1..).take_while(|_| alloc_unbound(&few, DomId::DOM0).is_ok()).count(), 10);
+    assert_eq!((1..).take_while(|_| alloc_unbound(&hv, &few, DomId::DOM0).is_ok()).count(), 10);
 }
 
 #[test]
@@ -142,7 +142,7 @@ fn a_masked_event_waits_for_its_unmasking() {
 fn only_the_domain_that_a_port_waits_for_may_bind_to_it() {
     let hv = machine_of(64, 1);
     let (one, two, three) = (guest(&hv, 1, 1), guest(&hv, 2, 1), guest(&hv, 3, 1));
-    let waiting = alloc_unbound(&one, two.id).unwrap();
+    let waiting = alloc_unbound(&hv, &one, two.id).unwrap();
     let refused = |by: &Arc<Domain>, port| bind_interdomain(&hv, by, &one, port).unwrap_err();
     assert_eq!(refused(&three, waiting), Errno::EINVAL);
     assert_eq!(refused(&one, waiting), Errno::EINVAL);
@@ -192,7 +192,7 @@ fn an_event_does_not_reach_a_port_that_was_bound_anew() {
     let (one, two) = (guest(&hv, 1, 1), guest(&hv, 2, 1));
     let (a, b) = connect(&hv, &one, &two);
     close(&hv, &two, b).unwrap();
-    let other = bind_virq(&two, VIRQ_DEBUG, VcpuId::new(0)).unwrap();
+    let other = bind_virq(&hv, &two, VIRQ_DEBUG, VcpuId::new(0)).unwrap();
     assert_eq!(other, b);
     let _ = send(&hv, &one, a).unwrap();
     assert!(!is_pending(&hv, &two, other).unwrap());
@@ -203,12 +203,13 @@ fn virtual_interrupts_are_bound_once_and_sent_to_whoever_bound_them() {
     let hv = machine_of(64, 1);
     let (control, one) = (guest(&hv, 0, 2), guest(&hv, 1, 2));
     let second = VcpuId::new(1);
-    assert_eq!(bind_virq(&one, VIRQS as u32, FIRST), Err(Errno::EINVAL));
-    assert_eq!(bind_virq(&one, u32::MAX, FIRST), Err(Errno::EINVAL));
-    assert_eq!(bind_virq(&one, VIRQ_TIMER, VcpuId::new(2)), Err(Errno::ENOENT));
-    assert_eq!(bind_virq(&one, VIRQ_CONSOLE, second), Err(Errno::EINVAL));
-    let timers = [bind_virq(&one, VIRQ_TIMER, FIRST).unwrap(), bind_virq(&one, VIRQ_TIMER, second).unwrap()];
-    assert_eq!(bind_virq(&one, VIRQ_TIMER, second), Err(Errno::EEXIST));
+    assert_eq!(bind_virq(&hv, &one, VIRQS as u32, FIRST), Err(Errno::EINVAL));
+    assert_eq!(bind_virq(&hv, &one, u32::MAX, FIRST), Err(Errno::EINVAL));
+    assert_eq!(bind_virq(&hv, &one, VIRQ_TIMER, VcpuId::new(2)), Err(Errno::ENOENT));
+    assert_eq!(bind_virq(&hv, &one, VIRQ_CONSOLE, second), Err(Errno::EINVAL));
+    let timers =
+        [bind_virq(&hv, &one, VIRQ_TIMER, FIRST).unwrap(), bind_virq(&hv, &one, VIRQ_TIMER, second).unwrap()];
+    assert_eq!(bind_virq(&hv, &one, VIRQ_TIMER, second), Err(Errno::EEXIST));
     let _ = send_vcpu_virq(&hv, &one, &one.vcpus()[1], VIRQ_TIMER);
     assert_eq!(consume_on(&hv, &one, &one.vcpus()[0]), []);
     assert_eq!(consume_on(&hv, &one, &one.vcpus()[1]), [timers[1].raw()]);
@@ -216,9 +217,9 @@ fn virtual_interrupts_are_bound_once_and_sent_to_whoever_bound_them() {
     close(&hv, &one, timers[1]).unwrap();
     let _ = send_vcpu_virq(&hv, &one, &one.vcpus()[1], VIRQ_TIMER);
     assert_eq!(consume(&hv, &one), []);
-    assert_eq!(bind_virq(&one, VIRQ_TIMER, second), Ok(timers[1]));
+    assert_eq!(bind_virq(&hv, &one, VIRQ_TIMER, second), Ok(timers[1]));
 
-    let exception = bind_virq(&control, VIRQ_DOM_EXC, FIRST).unwrap();
+    let exception = bind_virq(&hv, &control, VIRQ_DOM_EXC, FIRST).unwrap();
     bind_vcpu(&control, exception, second).unwrap();
     let _ = send_global_virq(&hv, VIRQ_DOM_EXC);
     assert_eq!(consume_on(&hv, &control, &control.vcpus()[1]), [exception.raw()]);
@@ -232,10 +233,10 @@ fn what_belongs_to_a_vcpu_stays_there() {
     let hv = machine_of(64, 1);
     let one = guest(&hv, 1, 2);
     let second = VcpuId::new(1);
-    let timer = bind_virq(&one, VIRQ_TIMER, FIRST).unwrap();
-    let ipi = bind_ipi(&one, second).unwrap();
-    let waiting = alloc_unbound(&one, DomId::DOM0).unwrap();
-    assert_eq!(bind_ipi(&one, VcpuId::new(2)), Err(Errno::ENOENT));
+    let timer = bind_virq(&hv, &one, VIRQ_TIMER, FIRST).unwrap();
+    let ipi = bind_ipi(&hv, &one, second).unwrap();
+    let waiting = alloc_unbound(&hv, &one, DomId::DOM0).unwrap();
+    assert_eq!(bind_ipi(&hv, &one, VcpuId::new(2)), Err(Errno::ENOENT));
     assert_eq!(bind_vcpu(&one, timer, second), Err(Errno::EINVAL));
     assert_eq!(bind_vcpu(&one, ipi, FIRST), Err(Errno::EINVAL));
     assert_eq!(bind_vcpu(&one, port(0), FIRST), Err(Errno::EINVAL));
@@ -247,15 +248,15 @@ fn what_belongs_to_a_vcpu_stays_there() {
     assert_eq!(consume_on(&hv, &one, &one.vcpus()[1]), [ipi.raw()]);
     // A port that is closed and used again is the first vCPU's again.
     close(&hv, &one, waiting).unwrap();
-    assert_eq!(status(&one, alloc_unbound(&one, DomId::DOM0).unwrap()).unwrap().vcpu, FIRST);
+    assert_eq!(status(&one, alloc_unbound(&hv, &one, DomId::DOM0).unwrap()).unwrap().vcpu, FIRST);
 }
 
 #[test]
 fn a_hardware_interrupt_is_bound_once() {
     let hv = machine_of(64, 1);
     let one = guest(&hv, 1, 1);
-    let bound = bind_pirq(&one, 9).unwrap();
-    assert_eq!(bind_pirq(&one, 9), Err(Errno::EEXIST));
+    let bound = bind_pirq(&hv, &one, 9).unwrap();
+    assert_eq!(bind_pirq(&hv, &one, 9), Err(Errno::EEXIST));
     let _ = notify_port(&hv, &one, bound).unwrap();
     assert_eq!(consume(&hv, &one), [bound.raw()]);
     assert_eq!(notify_port(&hv, &one, port(0)), Err(Errno::EINVAL));
@@ -280,7 +281,7 @@ fn a_reset_closes_everything_in_portions() {
         assert!(matches!(status(&one, a).unwrap().channel, Channel::Free));
         assert!(matches!(status(&two, b).unwrap().channel, Channel::Unbound { .. }));
     }
-    assert_eq!(alloc_unbound(&one, two.id), Ok(port(1)));
+    assert_eq!(alloc_unbound(&hv, &one, two.id), Ok(port(1)));
 }
 
 #[test]
@@ -293,9 +294,9 @@ fn a_dead_domain_has_no_ports_gets_none_and_is_not_kept_alive_by_others() {
     let before = Arc::strong_count(&one);
     close_all(&hv, &one).unwrap();
     assert_eq!(Arc::strong_count(&one), before - 4);
-    assert_eq!(alloc_unbound(&one, two.id), Err(Errno::EINVAL));
-    assert_eq!(bind_virq(&one, VIRQ_TIMER, FIRST), Err(Errno::EINVAL));
-    let waiting = alloc_unbound(&two, one.id).unwrap();
+    assert_eq!(alloc_unbound(&hv, &one, two.id), Err(Errno::EINVAL));
+    assert_eq!(bind_virq(&hv, &one, VIRQ_TIMER, FIRST), Err(Errno::EINVAL));
+    let waiting = alloc_unbound(&hv, &two, one.id).unwrap();
     assert_eq!(bind_interdomain(&hv, &one, &two, waiting).unwrap_err(), Errno::EINVAL);
     assert!(matches!(status(&two, waiting).unwrap().channel, Channel::Unbound { .. }));
 }
@@ -402,7 +403,7 @@ fn races_leave_both_ends_in_agreement() {
                     let b = &domains[random.below(3) as usize];
                     let some = port(1 + random.below(12) as u32);
                     match random.below(5) {
-                        0 if some.raw() < 10 => drop(alloc_unbound(a, b.id)),
+                        0 if some.raw() < 10 => drop(alloc_unbound(&hv, a, b.id)),
                         1 => drop(bind_interdomain(hv, a, b, some)),
                         2 => drop(close(hv, a, some)),
                         3 => drop(bind_vcpu(a, some, FIRST)),
@@ -538,7 +539,7 @@ fn control_blocks_and_arrays_are_checked() {
     let invalid = Fail::Errno(Errno::EINVAL);
     assert_eq!(expand_array(&hv, &one, page), Err(Fail::Errno(Errno::EOPNOTSUPP)));
     assert_eq!(set_priority(&one, port(1), 3), Err(Errno::EINVAL));
-    let waiting = alloc_unbound(&one, two.id).unwrap();
+    let waiting = alloc_unbound(&hv, &one, two.id).unwrap();
     assert_eq!(set_priority(&one, waiting, 3), Err(Errno::ENOSYS));
     for offset in [4096, 4096 - 64, 4, 1, u32::MAX, u32::MAX - 7] {
         assert_eq!(refused(first, page, offset), invalid, "offset {offset}");
@@ -557,7 +558,7 @@ fn control_blocks_and_arrays_are_checked() {
     let full = (0..).find_map(|_| expand_array(&hv, &one, more).err());
     assert_eq!(full, Some(Fail::Errno(Errno::ENOSPC)));
     // More ports than bits in the shared page.
-    let ports = (0..).take_while(|_| alloc_unbound(&one, two.id).is_ok()).count();
+    let ports = (0..).take_while(|_| alloc_unbound(&hv, &one, two.id).is_ok()).count();
     assert_eq!(ports as u32, FIFO_PORTS - 2);
 }
 

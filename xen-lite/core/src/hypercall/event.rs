@@ -76,12 +76,12 @@ fn others<P: Platform>(hv: &Hypervisor<P>, caller: &Caller<'_>, command: u32, at
         EVTCHNOP_BIND_INTERDOMAIN => return bind_interdomain(hv, caller, at),
         EVTCHNOP_BIND_VIRQ => {
             let mut op: EvtchnBindVirq = read_one(hv, at)?;
-            op.port = event::bind_virq(domain, op.virq, VcpuId::new(op.vcpu))?.raw();
+            op.port = event::bind_virq(hv, domain, op.virq, VcpuId::new(op.vcpu))?.raw();
             return give_port(hv, caller, at, &op, op.port, Effects::NONE);
         }
         EVTCHNOP_BIND_IPI => {
             let mut op: EvtchnBindIpi = read_one(hv, at)?;
-            op.port = event::bind_ipi(domain, VcpuId::new(op.vcpu))?.raw();
+            op.port = event::bind_ipi(hv, domain, VcpuId::new(op.vcpu))?.raw();
             return give_port(hv, caller, at, &op, op.port, Effects::NONE);
         }
         EVTCHNOP_BIND_PIRQ => {
@@ -145,7 +145,7 @@ fn alloc_unbound<P: Platform>(hv: &Hypervisor<P>, caller: &Caller<'_>, at: u64) 
         DomId::SELF => caller.domain.id,
         other => other,
     };
-    let port = event::alloc_unbound(&target, remote)?;
+    let port = event::alloc_unbound(hv, &target, remote)?;
     op.port = port.raw();
     write_one(hv, at, &op).map(|()| Done::OK).map_err(|errno| {
         let _ = event::close(hv, &target, port);

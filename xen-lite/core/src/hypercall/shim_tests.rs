@@ -95,7 +95,7 @@ fn a_port_that_cannot_be_told_is_closed_again() {
     let read_only = space.va_of_l1();
     let args = [EVTCHNOP_BIND_IPI.into(), read_only + 0x800, 0, 0, 0, 0];
     assert_eq!(call(&space, number::EVENT_CHANNEL_OP, args), Err(Errno::EFAULT.into()));
-    assert_eq!(crate::event::alloc_unbound(&space.domain, space.domain.id).unwrap().raw(), 1);
+    assert_eq!(crate::event::alloc_unbound(&space.hv, &space.domain, space.domain.id).unwrap().raw(), 1);
     for address in [0xffff_8000_0000_0000, u64::MAX, 0x8000_0000_0000, 1 << 30] {
         let args = [EVTCHNOP_SEND.into(), address, 0, 0, 0, 0];
         assert_eq!(call(&space, number::EVENT_CHANNEL_OP, args), Err(Errno::EFAULT.into()), "{address:#x}");
