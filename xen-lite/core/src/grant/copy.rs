@@ -35,11 +35,13 @@ pub fn copy<P: Platform>(
     to: (Place<'_>, usize),
     length: usize,
 ) -> Result<Result<(), Status>, Fail> {
-    if from.1 + length > PAGE_SIZE || to.1 + length > PAGE_SIZE {
-        return Ok(Err(Status::BadCopyArg));
-    }
+    let inside = from.1 + length <= PAGE_SIZE && to.1 + length <= PAGE_SIZE;
     let result = with_frame(hv, caller, from.0, true, |source| {
         with_frame(hv, caller, to.0, false, |target| {
+            // As upstream, only now: what is wrong with the places comes first.
+            if !inside {
+                return Err(Refused::Status(Status::BadCopyArg));
+            }
             transfer(hv, (source, from.1), (target, to.1), length);
             Ok(())
         })
@@ -68,7 +70,10 @@ fn with_frame<P: Platform>(
     match place {
         Place::Own(mfn) => with_reference(hv, caller, mfn, readonly, action),
         Place::Grant(granter, reference) => {
-            let pinned = granter.grants.table.lock().pin(hv, reference, caller.id, what);
+            let pinned = {
+                let mut table = granter.grants.table.lock();
+                table.has_room(reference).and_then(|()| table.pin(hv, reference, caller.id, what))
+            };
             let mfn = pinned.map_err(Refused::Status)?;
             let result = with_reference(hv, granter, mfn, readonly, action);
             granter.grants.table.lock().unpin(hv, reference, what);

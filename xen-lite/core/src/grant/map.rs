@@ -109,6 +109,7 @@ pub fn map<P: Platform>(
 /// Counts the pins of a mapping; all or none.
 fn pin<P: Platform>(hv: &Hypervisor<P>, mapper: &Domain, mapping: &Mapping) -> Result<Mfn, Status> {
     let mut table = mapping.granter.grants.table.lock();
+    table.has_room(mapping.reference)?;
     let mut frame = Mfn::INVALID;
     for (done, what) in mapping.uses().enumerate() {
         match table.pin(hv, mapping.reference, mapper.id, what) {

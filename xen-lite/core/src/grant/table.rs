@@ -19,6 +19,9 @@ const PER_FRAME: usize = PAGE_WORDS;
 /// How often a shared entry that changes under us is tried again.
 const TRIES: usize = 16;
 
+/// Users of one sort that an entry may have.
+const MOST_PINS: u16 = 128;
+
 const READING: u64 = GTF_READING as u64;
 const WRITING: u64 = GTF_WRITING as u64;
 
@@ -98,6 +101,13 @@ impl Table {
         Some((*self.frames.get(reference.index() / PER_FRAME)?, reference.index() % PER_FRAME))
     }
 
+    /// Whether an entry may have another user: as upstream, not when there are many of any sort.
+    pub(super) fn has_room(&mut self, reference: GrantRef) -> Result<(), Status> {
+        let full =
+            self.active(reference).is_some_and(|active| active.pins.iter().any(|pins| *pins >= MOST_PINS));
+        if full { Err(Status::GeneralError) } else { Ok(()) }
+    }
+
     /// Counts a user of a grant to the domain `user`, and returns the frame.
     #[inline]
     pub(super) fn pin<P: Platform>(
@@ -160,7 +170,7 @@ fn mark<P: Platform>(
     let bits = if readonly { READING } else { READING | WRITING };
     for _ in 0..TRIES {
         let flags = entry.flags();
-        let fits = flags & (GTF_TYPE_MASK | GTF_SUB_PAGE) == GTF_PERMIT_ACCESS
+        let fits = flags & GTF_TYPE_MASK == GTF_PERMIT_ACCESS
             && entry.domain() == user.raw()
             && (readonly || flags & GTF_READONLY == 0);
         if !fits {

@@ -151,35 +151,36 @@ fn map<P: Platform>(hv: &Hypervisor<P>, caller: &Caller<'_>, op: &mut GnttabMapG
 /// Unmaps: the status is written, then the translations are flushed, then the granter learns of it.
 fn unmap<P: Platform>(hv: &Hypervisor<P>, caller: &Caller<'_>, args: &mut Args) -> Result<Done, Fail> {
     let array = GuestHandle::<GnttabUnmapGrantRef>::new(args[1], u64::from(args[2] as u32))?;
-    if array.len() != 1 {
-        return unmap_many(hv, caller, args, array);
+    if args[2] as u32 != 1 {
+        return unmap_many(hv, caller, args);
     }
-    if let Some(unmapped) = unmap_one(hv, caller, &array, 0)? {
+    let (unmapped, told) = unmap_one(hv, caller, &array, 0)?;
+    if let Some(unmapped) = unmapped {
         grant::flush_unmapped_one(hv, caller.domain, unmapped);
     }
+    told?;
     let _ = advance::<P, GnttabUnmapGrantRef>(hv, args);
     Ok(Done::OK)
 }
 
 /// Unmaps in batches, of which each has one flush.
 #[inline(never)]
-fn unmap_many<P: Platform>(
-    hv: &Hypervisor<P>,
-    caller: &Caller<'_>,
-    args: &mut Args,
-    mut array: GuestHandle<GnttabUnmapGrantRef>,
-) -> Result<Done, Fail> {
-    while !array.is_empty() {
+fn unmap_many<P: Platform>(hv: &Hypervisor<P>, caller: &Caller<'_>, args: &mut Args) -> Result<Done, Fail> {
+    while args[2] as u32 != 0 {
+        let array = GuestHandle::<GnttabUnmapGrantRef>::new(args[1], u64::from(args[2] as u32))?;
         let mut batch = [const { None }; BATCH];
         let mut outcome = ControlFlow::Continue(());
         let mut fault = Ok(());
         let mut count = 0;
-        for (index, slot) in (0..array.len()).zip(&mut batch) {
-            fault = unmap_one(hv, caller, &array, index).map(|unmapped| *slot = unmapped);
+        for (index, slot) in (0..u64::from(args[2] as u32)).zip(&mut batch) {
+            fault = unmap_one(hv, caller, &array, index).and_then(|(unmapped, told)| {
+                *slot = unmapped;
+                count += 1;
+                told
+            });
             if fault.is_err() {
                 break;
             }
-            count += 1;
             outcome = advance::<P, GnttabUnmapGrantRef>(hv, args);
             if outcome.is_break() {
                 break;
@@ -190,18 +191,18 @@ fn unmap_many<P: Platform>(
         if outcome.is_break() {
             return Err(Fail::Again);
         }
-        array = GuestHandle::new(args[1], u64::from(args[2] as u32))?;
     }
     Ok(Done::OK)
 }
 
+/// Unmaps one; the outcome stands even if it cannot be told, which is the second part of the answer.
 #[inline(always)]
 fn unmap_one<P: Platform>(
     hv: &Hypervisor<P>,
     caller: &Caller<'_>,
     array: &GuestHandle<GnttabUnmapGrantRef>,
     index: u64,
-) -> Result<Option<grant::Unmapped>, Errno> {
+) -> Result<(Option<grant::Unmapped>, Result<(), Errno>), Errno> {
     let mut op = array.read(hv, index)?;
     let root = caller.state.root();
     let result = grant::unmap(hv, caller.domain, root, op.handle, op.host_addr, op.dev_bus_addr);
@@ -210,9 +211,7 @@ fn unmap_one<P: Platform>(
         Err(failed) => (failed as i16, None),
     };
     op.status = status;
-    // The outcome stands even if it cannot be told.
-    let _ = array.write(hv, index, &op);
-    Ok(unmapped)
+    Ok((unmapped, array.write(hv, index, &op)))
 }
 
 fn replace<P: Platform>(
@@ -351,6 +350,7 @@ fn target<P: Platform>(hv: &Hypervisor<P>, caller: &Caller<'_>, id: u16) -> Resu
 
 fn setup_table<P: Platform>(hv: &Hypervisor<P>, caller: &Caller<'_>, at: u64) -> Result<Done, Fail> {
     let mut op: GnttabSetupTable = read_one(hv, at)?;
+    let list = GuestHandle::<u64>::new(op.frame_list.addr(), op.nr_frames.into())?;
     let domain = match target(hv, caller, op.dom) {
         Ok(domain) => domain,
         Err(failed) => {
@@ -361,7 +361,6 @@ fn setup_table<P: Platform>(hv: &Hypervisor<P>, caller: &Caller<'_>, at: u64) ->
     };
     op.status = match grant::grow(hv, &domain, op.nr_frames) {
         Ok(()) => {
-            let list = GuestHandle::<u64>::new(op.frame_list.addr(), op.nr_frames.into())?;
             let write = |index: u32, mfn: Mfn| list.write(hv, index.into(), &mfn.raw());
             match grant::frames(hv, &domain, op.nr_frames, write) {
                 Ok(()) => GNTST_OKAY,

@@ -56,7 +56,7 @@ impl<T> GuestHandle<T> {
         Self::cut(va).ok_or(Errno::EFAULT)
     }
 
-    /// As many elements as there is room for at `va`.
+    /// As many elements as there is room for at `va`; perhaps none, so that each is a fault.
     #[cold]
     fn cut(va: u64) -> Option<Self> {
         let room = match va {
@@ -65,7 +65,7 @@ impl<T> GuestHandle<T> {
             _ => return None,
         };
         let count = room / size_of::<T>().max(1) as u64;
-        (count != 0).then_some(Self { start: va, count, of: PhantomData })
+        Some(Self { start: va, count, of: PhantomData })
     }
 
     /// Number of elements.

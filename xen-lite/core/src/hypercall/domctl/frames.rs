@@ -24,11 +24,11 @@ pub fn info<P: Platform>(hv: &Hypervisor<P>, target: &ControlOver, address: u64,
         return Err(Errno::E2BIG.into());
     }
     let list = GuestHandle::<u64>::new(wanted.array.addr(), wanted.num)?;
-    for index in 0..list.len() {
+    for index in 0..wanted.num {
         let mfn = Mfn::new(list.read(hv, index)?);
         list.write(hv, index, &u64::from(kind(hv, target, mfn)))?;
         let done = index + 1;
-        if done % PORTION == 0 && done < list.len() && hv.platform.interrupt_pending() {
+        if done % PORTION == 0 && done < wanted.num && hv.platform.interrupt_pending() {
             wanted.num -= done;
             wanted.array = abi::GuestPtr::new(wanted.array.addr() + done * size_of::<u64>() as u64);
             op.set_getpageframeinfo3(wanted);

@@ -30,14 +30,20 @@ const LIST_STEP: u64 = 512;
 /// `XENMEM_memory_map`: the caller's own map, as its toolstack gave it.
 ///
 /// # Errors
-/// `ENOSYS` when it was given none, `EFAULT`.
+/// `ENOSYS` when it was given none, `EFAULT`, `ENOMEM`.
 pub(super) fn memory_map<P: Platform>(
     hv: &Hypervisor<P>,
     caller: &Caller<'_>,
     at: u64,
 ) -> Result<Done, Fail> {
     let map: MemoryMap = read_one(hv, at)?;
-    let entries = caller.domain.settings.lock().memory_map.clone();
+    // A copy, so that no lock is held while it is written out.
+    let mut entries = Vec::new();
+    {
+        let settings = caller.domain.settings.lock();
+        entries.try_reserve_exact(settings.memory_map.len()).map_err(|_| Errno::ENOMEM)?;
+        entries.extend_from_slice(&settings.memory_map);
+    }
     if entries.is_empty() {
         return Err(Errno::ENOSYS.into());
     }
