@@ -91,7 +91,6 @@ pub struct Callbacks {
     pub syscall: Callback,
     pub syscall32: Callback,
     pub sysenter: Callback,
-    pub nmi: Callback,
 }
 
 /// Selectors loaded while the guest runs.
@@ -141,6 +140,8 @@ pub struct VcpuState {
     pub io_bitmap: (u64, u32),
     /// Debug registers 0 to 7.
     pub debug: [u64; 8],
+    /// Whether an NMI was delivered, and no `iret` hypercall came since.
+    pub in_nmi: bool,
     /// The guest's IDT.
     pub traps: Box<[TrapHandler; 256]>,
     /// Callbacks.
@@ -213,6 +214,7 @@ impl VcpuState {
             iopl: 0,
             io_bitmap: (0, 0),
             debug: [0, 0, 0, 0, 0, 0, 0xffff_0ff0, 0x400],
+            in_nmi: false,
             traps: Box::new([TrapHandler::default(); 256]),
             callbacks: Callbacks::default(),
             gdt: [Mfn::INVALID; GDT_FRAMES],
@@ -220,7 +222,7 @@ impl VcpuState {
             ldt_base: 0,
             ldt_entries: 0,
             ldt: [Mfn::INVALID; LDT_FRAMES],
-            xcr0: 1,
+            xcr0: 3,
             tsc_aux: 0,
             fpu: FpuArea::new(fpu_bytes),
         }
@@ -272,6 +274,7 @@ bitflags::bitflags! {
 impl Vcpu {
     /// A vCPU of `domain` that is down.
     pub fn new(id: VcpuId, domain: Weak<Domain>, state: VcpuState) -> Arc<Vcpu> {
+        let share = domain.upgrade().map(|domain| domain.share.clone()).unwrap_or_default();
         Arc::new(Vcpu {
             id,
             domain,
@@ -279,7 +282,7 @@ impl Vcpu {
             info: AtomicU64::new(u64::MAX),
             initialised: AtomicU8::new(0),
             pending: AtomicU32::new(0),
-            sched: crate::sched::VcpuSched::default(),
+            sched: crate::sched::VcpuSched::new(share),
             time: crate::time::VcpuTime::default(),
             events: crate::event::VcpuEvents::default(),
         })

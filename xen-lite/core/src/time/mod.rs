@@ -3,12 +3,11 @@
 //! # Timers
 //! A vCPU has a single-shot and a periodic timer (both end in `VIRQ_TIMER`), a time-out for `SCHEDOP_poll`, and may hold its domain's
 //! watchdogs. Deadlines are nanoseconds since boot; `u64::MAX` is none. A vCPU arms its own timers only, on the CPU that it
-//! runs on, whose list then holds it; the periodic timer that another vCPU set for it is armed when it next goes into its guest.
-//! So for one list there are these writers: its own CPU, and other CPUs taking out vCPUs that moved over to them.
+//! runs on, whose [`heap`] then holds it; the periodic timer that another vCPU set for it is armed when it next goes into its
+//! guest. So a heap has these writers: its own CPU, and other CPUs taking out vCPUs that moved over to them.
 //!
-//! Of each list the *earliest* deadline is kept as a lower bound: it is lowered when a timer is armed and computed afresh
-//! by [`tick`]. The hardware timer is always programmed for the lower of that bound and the end of the running vCPU's slice, so
-//! making a deadline later, or stopping a timer, touches no hardware.
+//! The hardware timer is always programmed for the lower of the heap's first key and the end of the running vCPU's slice. Making a
+//! deadline later, or stopping a timer, touches neither heap nor hardware.
 //!
 //! # Clocks
 //! A guest computes the time from its time stamp counter and the parameters in `vcpu_info.time`, and the date from `wc_*` in
@@ -17,7 +16,7 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use spin::Mutex;
 
@@ -29,6 +28,7 @@ use crate::fail::Errno;
 use crate::platform::Platform;
 
 mod areas;
+mod heap;
 #[cfg(test)]
 mod tests;
 
@@ -42,6 +42,8 @@ pub use areas::{
 pub const NEVER: u64 = u64::MAX;
 /// Shortest period of a periodic timer, in nanoseconds; shorter ones are refused.
 pub const MIN_PERIOD: u64 = 1_000_000;
+/// In no heap.
+const NO_HOME: u32 = u32::MAX;
 /// Watchdogs of a domain.
 pub const WATCHDOGS: usize = 2;
 
@@ -53,9 +55,11 @@ pub struct VcpuTime {
     period: AtomicU64,
     poll: AtomicU64,
     watchdogs: [AtomicU64; WATCHDOGS],
-    /// Whether the list of CPU `home` holds it.
-    armed: AtomicBool,
+    /// The CPU whose heap holds it, or [`NO_HOME`].
     home: AtomicU32,
+    /// The key under which it does.
+    key: AtomicU64,
+    place: heap::Place,
     areas: areas::Areas,
 }
 
@@ -68,8 +72,9 @@ impl Default for VcpuTime {
             period: AtomicU64::new(0),
             poll: never(),
             watchdogs: [never(), never()],
-            armed: AtomicBool::new(false),
-            home: AtomicU32::new(0),
+            home: AtomicU32::new(NO_HOME),
+            key: never(),
+            place: heap::Place::default(),
             areas: areas::Areas::default(),
         }
     }
@@ -119,18 +124,11 @@ bitflags::bitflags! {
     }
 }
 
-#[derive(Debug, Default)]
-struct List {
-    armed: Vec<Arc<Vcpu>>,
-    /// Work space of [`tick`], kept so that it allocates nothing.
-    fired: Vec<(Arc<Vcpu>, Fired)>,
-}
-
 /// The timers of one CPU.
 #[derive(Debug)]
 struct CpuTimers {
-    list: Mutex<List>,
-    /// No armed timer is due before this.
+    heap: Mutex<heap::Heap>,
+    /// The heap's first key: no timer is due before.
     earliest: AtomicU64,
     /// What the hardware was programmed for.
     programmed: AtomicU64,
@@ -148,7 +146,7 @@ impl Timers {
     /// For `cpus` CPUs.
     pub(crate) fn new(cpus: u32) -> Timers {
         let one = |_| CpuTimers {
-            list: Mutex::new(List::default()),
+            heap: Mutex::default(),
             earliest: AtomicU64::new(NEVER),
             programmed: AtomicU64::new(NEVER),
         };
@@ -158,12 +156,10 @@ impl Timers {
         }
     }
 
-    /// Makes room in every list for `all` vCPUs that there will be.
+    /// Makes room in every heap for `all` vCPUs that there will be.
     pub(crate) fn make_room(&self, all: usize) -> Result<(), Errno> {
         for cpu in &self.cpus {
-            let list = &mut *cpu.list.lock();
-            list.armed.try_reserve(all.saturating_sub(list.armed.len())).map_err(|_| Errno::ENOMEM)?;
-            list.fired.try_reserve(all.saturating_sub(list.fired.len())).map_err(|_| Errno::ENOMEM)?;
+            cpu.heap.lock().make_room(all)?;
         }
         Ok(())
     }
@@ -197,32 +193,38 @@ impl Timers {
         }
         let cpu = hv.platform.cpu();
         let time = &vcpu.time;
-        if !time.armed.load(Ordering::Relaxed) || time.home.load(Ordering::Relaxed) != cpu.raw() {
-            self.enlist(vcpu, cpu);
-            self.program(hv, cpu);
-            return;
-        }
-        let earliest = &self.of(cpu).earliest;
-        if deadline < earliest.load(Ordering::Relaxed) {
-            earliest.store(deadline, Ordering::Relaxed);
+        let is_here = time.home.load(Ordering::Relaxed) == cpu.raw();
+        if !is_here || deadline < time.key.load(Ordering::Relaxed) {
+            self.enter(vcpu, cpu);
             self.program(hv, cpu);
         }
     }
 
-    #[cold]
-    fn enlist(&self, vcpu: &Arc<Vcpu>, cpu: CpuId) {
+    /// Enters a vCPU in a CPU's heap under its earliest deadline. All its timers count there from now on.
+    fn enter(&self, vcpu: &Arc<Vcpu>, cpu: CpuId) {
         let time = &vcpu.time;
-        if time.armed.load(Ordering::Relaxed) {
-            let home = CpuId::new(time.home.load(Ordering::Relaxed));
-            self.of(home).list.lock().armed.retain(|other| !Arc::ptr_eq(other, vcpu));
+        if time.home.load(Ordering::Relaxed) != cpu.raw() {
+            self.leave(vcpu);
         }
-        let mut list = self.of(cpu).list.lock();
+        let timers = self.of(cpu);
+        let mut heap = timers.heap.lock();
+        let due = time.due();
+        heap.add(vcpu, due);
+        time.key.store(due, Ordering::Relaxed);
         time.home.store(cpu.raw(), Ordering::Relaxed);
-        time.armed.store(true, Ordering::Relaxed);
-        list.armed.push(vcpu.clone());
-        // Its other timers count here too from now on.
-        let earliest = &self.of(cpu).earliest;
-        earliest.fetch_min(time.due(), Ordering::Relaxed);
+        timers.note_first(&heap);
+    }
+
+    /// Takes a vCPU out of the heap that holds it.
+    fn leave(&self, vcpu: &Vcpu) {
+        let home = vcpu.time.home.load(Ordering::Relaxed);
+        if home != NO_HOME {
+            let timers = self.of(CpuId::new(home));
+            let mut heap = timers.heap.lock();
+            heap.remove(vcpu);
+            vcpu.time.home.store(NO_HOME, Ordering::Relaxed);
+            timers.note_first(&heap);
+        }
     }
 
     /// Forgets a vCPU that will never run again.
@@ -231,10 +233,13 @@ impl Timers {
         for timer in [&time.singleshot, &time.periodic, &time.poll].into_iter().chain(&time.watchdogs) {
             timer.store(NEVER, Ordering::Relaxed);
         }
-        for cpu in &self.cpus {
-            cpu.list.lock().armed.retain(|other| !Arc::ptr_eq(other, vcpu));
-        }
-        time.armed.store(false, Ordering::Relaxed);
+        self.leave(vcpu);
+    }
+}
+
+impl CpuTimers {
+    fn note_first(&self, heap: &heap::Heap) {
+        self.earliest.store(heap.first().unwrap_or(NEVER), Ordering::Relaxed);
     }
 }
 
@@ -305,14 +310,9 @@ pub(crate) fn set_watchdog<P: Platform>(hv: &Hypervisor<P>, vcpu: &Arc<Vcpu>, in
 pub fn tick<P: Platform>(hv: &Hypervisor<P>, cpu: CpuId, now: u64) -> Effects {
     let timers = hv.sched.timers.of(cpu);
     let mut effects = Effects::NONE;
-    if now >= timers.earliest.load(Ordering::Relaxed) {
-        let mut fired = collect(timers, now);
-        for (vcpu, what) in fired.drain(..) {
+    while now >= timers.earliest.load(Ordering::Relaxed) {
+        if let Some((vcpu, what)) = take_first(timers, now) {
             effects = effects.and(fire(hv, &vcpu, what));
-        }
-        let mut list = timers.list.lock();
-        if list.fired.capacity() < fired.capacity() {
-            list.fired = fired;
         }
     }
     if now >= hv.sched.slice_end(cpu) {
@@ -324,24 +324,29 @@ pub fn tick<P: Platform>(hv: &Hypervisor<P>, cpu: CpuId, now: u64) -> Effects {
     effects
 }
 
-/// Takes what is due out of a list, and computes the list's earliest deadline afresh.
-fn collect(timers: &CpuTimers, now: u64) -> Vec<(Arc<Vcpu>, Fired)> {
-    let list = &mut *timers.list.lock();
-    let mut fired = core::mem::take(&mut list.fired);
-    let mut earliest = NEVER;
-    list.armed.retain(|vcpu| {
-        if vcpu.time.due() <= now {
-            fired.push((vcpu.clone(), expire(&vcpu.time, now)));
+/// Looks at the first entry of a heap if its key has passed, and gives it a new key or takes it out. What is to be done for its vCPU,
+/// if a deadline has passed too.
+fn take_first(timers: &CpuTimers, now: u64) -> Option<(Arc<Vcpu>, Fired)> {
+    let mut heap = timers.heap.lock();
+    let vcpu = match heap.first() {
+        Some(key) if key <= now => heap.first_vcpu()?.clone(),
+        _ => {
+            timers.note_first(&heap);
+            return None;
         }
-        let due = vcpu.time.due();
-        earliest = earliest.min(due);
-        if due == NEVER {
-            vcpu.time.armed.store(false, Ordering::Relaxed);
-        }
-        due != NEVER
-    });
-    timers.earliest.store(earliest, Ordering::Relaxed);
-    fired
+    };
+    let time = &vcpu.time;
+    let fired = if time.due() <= now { expire(time, now) } else { Fired::empty() };
+    let due = time.due();
+    if due == NEVER {
+        heap.remove(&vcpu);
+        time.home.store(NO_HOME, Ordering::Relaxed);
+    } else {
+        time.key.store(due, Ordering::Relaxed);
+        heap.rekey_first(due);
+    }
+    timers.note_first(&heap);
+    (!fired.is_empty()).then_some((vcpu, fired))
 }
 
 /// Whether a deadline has passed; if so it becomes the next one. The vCPU may have moved to another CPU and set a new

@@ -98,7 +98,7 @@ fn deliver<P: Platform>(
     if handler.address == 0 {
         return Err(Why::NoHandler(vector));
     }
-    let target = Target { address: handler.address, cs: handler.cs, mask_events: handler.mask_events };
+    let target = Target { address: handler.address, mask_events: handler.mask_events };
     bounce(hv, caller, target, error_code)
 }
 
@@ -156,9 +156,7 @@ fn software_interrupt<P: Platform>(
     caller: &mut Caller<'_>,
     error_code: u32,
 ) -> Result<Effects, Why> {
-    let Some(vector) = interrupt_number(hv, caller) else {
-        return inject(hv, caller, vector::GP, error_code);
-    };
+    let vector = interrupt_number(hv, caller, error_code);
     let handler = caller.state.traps[usize::from(vector)];
     let least = if caller.state.mode == Mode::Kernel { 1 } else { 3 };
     if handler.address == 0 || handler.dpl < least {
@@ -168,10 +166,13 @@ fn software_interrupt<P: Platform>(
     deliver(hv, caller, vector, None)
 }
 
-/// The operand of the `int n` at RIP. The instruction is asked rather than the error code, which QEMU before 8.0 gets wrong.
-fn interrupt_number<P: Platform>(hv: &Hypervisor<P>, caller: &Caller<'_>) -> Option<u8> {
-    let code: [u8; 2] = read_one(hv, caller.state.regs.rip).ok()?;
-    (code[0] == 0xcd).then_some(code[1])
+/// The operand of the `int n` at RIP. The instruction is asked rather than the error code, which QEMU before 8.0 gets wrong; where
+/// it cannot be seen (it has a prefix, or its segment has a base), the error code must do.
+fn interrupt_number<P: Platform>(hv: &Hypervisor<P>, caller: &Caller<'_>, error_code: u32) -> u8 {
+    match read_one::<[u8; 2], P>(hv, caller.state.regs.rip) {
+        Ok([0xcd, vector]) => vector,
+        _ => (error_code >> 3) as u8,
+    }
 }
 
 /// `int 0x80`, which has an open gate of its own: RIP is behind the instruction. The privilege level in the guest's table does not
@@ -216,7 +217,7 @@ pub fn syscall<P: Platform>(hv: &Hypervisor<P>, caller: &mut Caller<'_>) -> Resu
     system_call(hv, caller, callback)
 }
 
-/// `syscall` in 32-bit user mode.
+/// `syscall` in 32-bit code; that of the guest's kernel comes to the same callback.
 ///
 /// # Errors
 /// The reason to end the domain.
@@ -260,15 +261,15 @@ pub fn has_pending<P: Platform>(hv: &Hypervisor<P>, caller: &Caller<'_>) -> bool
 /// # Errors
 /// The reason to end the domain.
 pub fn deliver_pending<P: Platform>(hv: &Hypervisor<P>, caller: &mut Caller<'_>) -> Result<Effects, Why> {
-    let nmi = caller.state.callbacks.nmi;
     let mut effects = Effects::NONE;
-    let pending = Pending::from_bits_truncate(caller.vcpu.pending.load(Ordering::Relaxed));
-    if pending.contains(Pending::TIMER) {
-        crate::time::take_over(hv, caller.vcpu);
-    }
-    if pending.contains(Pending::NMI) && nmi.address != 0 {
+    if caller.vcpu.pending.load(Ordering::Relaxed) & Pending::NMI.bits() != 0
+        && !caller.state.in_nmi
+        && caller.state.traps[usize::from(vector::NMI)].address != 0
+    {
         caller.vcpu.pending.fetch_and(!Pending::NMI.bits(), Ordering::AcqRel);
-        effects = bounce(hv, caller, Target::callback(nmi), None)?;
+        // Until its handler returns by the `iret` hypercall, the next one waits.
+        caller.state.in_nmi = true;
+        effects = inject(hv, caller, vector::NMI, 0)?;
     }
     if info::upcall_due(hv, caller.vcpu) {
         let event = caller.state.callbacks.event;
