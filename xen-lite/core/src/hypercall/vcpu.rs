@@ -28,8 +28,8 @@ pub const SUBS: &[Sub] = &[
     full(VCPUOP_IS_UP, "VCPUOP_is_up"),
     full(VCPUOP_GET_RUNSTATE_INFO, "VCPUOP_get_runstate_info"),
     full(VCPUOP_REGISTER_RUNSTATE_MEMORY_AREA, "VCPUOP_register_runstate_memory_area"),
-    partial(VCPUOP_SET_PERIODIC_TIMER, "VCPUOP_set_periodic_timer", "of the calling vCPU only"),
-    partial(VCPUOP_STOP_PERIODIC_TIMER, "VCPUOP_stop_periodic_timer", "of the calling vCPU only"),
+    full(VCPUOP_SET_PERIODIC_TIMER, "VCPUOP_set_periodic_timer"),
+    full(VCPUOP_STOP_PERIODIC_TIMER, "VCPUOP_stop_periodic_timer"),
     full(VCPUOP_SET_SINGLESHOT_TIMER, "VCPUOP_set_singleshot_timer"),
     full(VCPUOP_STOP_SINGLESHOT_TIMER, "VCPUOP_stop_singleshot_timer"),
     partial(
@@ -91,17 +91,13 @@ fn others<P: Platform>(
             time::register_time_area(hv, vcpu, area.as_h().addr(), own)?;
         }
         VCPUOP_STOP_SINGLESHOT_TIMER if own => time::set_singleshot(hv, vcpu, NEVER),
-        VCPUOP_SET_PERIODIC_TIMER if own => {
+        VCPUOP_SET_PERIODIC_TIMER => {
             let op: VcpuSetPeriodicTimer = read_one(hv, at)?;
             // Zero would stop it; it is a period that is too short.
-            let period = if op.period_ns == 0 { 1 } else { op.period_ns };
-            time::set_periodic(hv, vcpu, period)?;
+            return set_periodic(hv, vcpu, op.period_ns.max(1), own);
         }
-        VCPUOP_STOP_PERIODIC_TIMER if own || vcpu.time.period() == 0 => time::set_periodic(hv, vcpu, 0)?,
-        VCPUOP_SET_SINGLESHOT_TIMER
-        | VCPUOP_STOP_SINGLESHOT_TIMER
-        | VCPUOP_SET_PERIODIC_TIMER
-        | VCPUOP_STOP_PERIODIC_TIMER => return Err(Errno::EINVAL.into()),
+        VCPUOP_STOP_PERIODIC_TIMER => return set_periodic(hv, vcpu, 0, own),
+        VCPUOP_SET_SINGLESHOT_TIMER | VCPUOP_STOP_SINGLESHOT_TIMER => return Err(Errno::EINVAL.into()),
         VCPUOP_REGISTER_VCPU_INFO => return register_info(hv, domain, vcpu, at, own).map(Done::with),
         VCPUOP_SEND_NMI => {
             let before = vcpu.pending.fetch_or(Pending::NMI.bits(), Ordering::SeqCst);
@@ -155,6 +151,20 @@ fn set_singleshot<P: Platform>(hv: &Hypervisor<P>, vcpu: &Arc<Vcpu>, at: u64) ->
     // VCPU_SSHOTTMR_FUTURE is not looked at, as on upstream: a time gone by is an event at once.
     time::set_singleshot(hv, vcpu, op.timeout_abs_ns);
     Ok(Done::OK)
+}
+
+fn set_periodic<P: Platform>(
+    hv: &Hypervisor<P>,
+    vcpu: &Arc<Vcpu>,
+    period: u64,
+    own: bool,
+) -> Result<Done, Fail> {
+    if own {
+        time::set_periodic(hv, vcpu, period)?;
+        Ok(Done::OK)
+    } else {
+        Ok(Done::with(time::set_periodic_of(hv, vcpu, period)?))
+    }
 }
 
 /// Moves a vCPU's `vcpu_info` to a frame of the domain's; once. The frame is held, and writable, until the domain is gone.
