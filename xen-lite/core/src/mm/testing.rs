@@ -89,8 +89,11 @@ impl Space {
         super::walk::entry_of(&self.hv, self.root, GuestVirt::new(va))
     }
 
-    /// Fails unless everything is counted right.
+    /// Fails unless everything is counted right. Miri has other things to look for, and would look at 4096 entries each time.
     pub(crate) fn audit(&self) {
+        if cfg!(miri) {
+            return;
+        }
         let findings = audit(&self.hv, &[]);
         assert!(findings.is_empty(), "{}", show(&findings));
     }

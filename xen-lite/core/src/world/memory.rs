@@ -3,6 +3,7 @@
 //! What a frame table is made of lives for ever, as the hypervisor's does; so it has to be used again anyway. Each frame has a
 //! flag that says whether it was written since it was cleared: what is clear already costs nothing to clear.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Mutex;
@@ -13,12 +14,24 @@ use crate::frame::FrameInfo;
 /// What machines that are gone have left behind.
 static SPARE: Mutex<Vec<Memory>> = Mutex::new(Vec::new());
 
+/// One frame, in a box, and its words are named one at a time: Miri looks at each cell behind each reference that is made.
+#[derive(Debug)]
+struct Frame {
+    words: [AtomicU64; PAGE_WORDS],
+    /// It may hold something but zeroes.
+    written: AtomicBool,
+}
+
+impl Frame {
+    fn new() -> Box<Frame> {
+        Box::new(Frame { words: [const { AtomicU64::new(0) }; PAGE_WORDS], written: AtomicBool::new(false) })
+    }
+}
+
 /// Frames, what is known of them, and the machine-to-physical table.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
-    words: Vec<AtomicU64>,
-    /// Frames that may hold something but zeroes.
-    written: Vec<AtomicBool>,
+    frames: Vec<Box<Frame>>,
     pub(super) m2p: Vec<AtomicU64>,
     pub(super) info: &'static [FrameInfo],
 }
@@ -42,8 +55,7 @@ impl Memory {
     fn new(frames: u64) -> Memory {
         let info: Vec<FrameInfo> = (0..frames).map(|_| FrameInfo::default()).collect();
         Memory {
-            words: (0..frames as usize * PAGE_WORDS).map(|_| AtomicU64::new(0)).collect(),
-            written: (0..frames).map(|_| AtomicBool::new(false)).collect(),
+            frames: (0..frames).map(|_| Frame::new()).collect(),
             m2p: (0..frames).map(|_| AtomicU64::new(u64::MAX)).collect(),
             info: info.leak(),
         }
@@ -56,13 +68,13 @@ impl Memory {
     }
 
     #[inline]
-    fn frame(&self, mfn: Mfn) -> &[AtomicU64] {
-        &self.words[mfn.index() * PAGE_WORDS..][..PAGE_WORDS]
+    pub(super) fn word(&self, mfn: Mfn, word: usize) -> &AtomicU64 {
+        &self.frames[mfn.index()].words[word]
     }
 
     #[inline]
-    pub(super) fn word(&self, mfn: Mfn, word: usize) -> &AtomicU64 {
-        &self.frame(mfn)[word]
+    fn written(&self, mfn: Mfn) -> &AtomicBool {
+        &self.frames[mfn.index()].written
     }
 
     /// Does something to a word that may change it.
@@ -70,20 +82,22 @@ impl Memory {
     pub(super) fn change<T>(&self, mfn: Mfn, word: usize, what: impl FnOnce(&AtomicU64) -> T) -> T {
         let done = what(self.word(mfn, word));
         // Afterwards: who clears the frame in between clears the word, too, or comes before this.
-        self.written[mfn.index()].store(true, Ordering::Release);
+        self.written(mfn).store(true, Ordering::Release);
         done
     }
 
     pub(super) fn clear(&self, mfn: Mfn) {
-        if self.written[mfn.index()].swap(false, Ordering::AcqRel) {
-            self.frame(mfn).iter().for_each(|word| word.store(0, Ordering::Release));
+        if self.written(mfn).swap(false, Ordering::AcqRel) {
+            (0..PAGE_WORDS).for_each(|word| self.word(mfn, word).store(0, Ordering::Release));
         }
     }
 
     pub(super) fn copy(&self, to: Mfn, from: Mfn) {
-        let pairs = self.frame(to).iter().zip(self.frame(from));
-        pairs.for_each(|(to, from)| to.store(from.load(Ordering::Acquire), Ordering::Release));
-        self.written[to.index()].store(true, Ordering::Release);
+        for word in 0..PAGE_WORDS {
+            let value = self.word(from, word).load(Ordering::Acquire);
+            self.word(to, word).store(value, Ordering::Release);
+        }
+        self.written(to).store(true, Ordering::Release);
     }
 
     pub(super) fn load_bytes(&self, mfn: Mfn, offset: usize, out: &mut [u8]) {
@@ -147,7 +161,8 @@ mod tests {
         memory.copy(Mfn::new(4), mfn);
         memory.m2p[5].store(0, Ordering::Relaxed);
         memory.reset();
-        assert!(memory.words.iter().all(|word| word.load(Ordering::Relaxed) == 0));
+        let mut words = memory.frames.iter().flat_map(|frame| &frame.words);
+        assert!(words.all(|word| word.load(Ordering::Relaxed) == 0));
         assert!(memory.m2p.iter().all(|entry| entry.load(Ordering::Relaxed) == u64::MAX));
     }
 

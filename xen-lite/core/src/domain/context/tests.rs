@@ -123,7 +123,7 @@ fn whatever_is_loaded_is_fit_to_run() {
     let space = blank();
     let mut random = Random(3);
     let mut loaded = 0;
-    for _ in 0..if cfg!(miri) { 20 } else { 2000 } {
+    for _ in 0..if cfg!(miri) { 5 } else { 2000 } {
         let mut new = good(&space);
         new.user_regs.rflags = random.next();
         new.user_regs.cs = random.next() as u16;
