@@ -6,10 +6,14 @@
 //! | from | entry | what |
 //! |---|---|---|
 //! | 0xffff800000000000 | 256 | machine-to-physical table, read-only for guests (fixed by the public interface) |
-//! | 0xffff820000000000 | 260 | per CPU, 2 MiB apart: 16 pages of GDT, 16 pages of LDT, stacks (but the first CPU's) |
+//! | 0xffff820000000000 | 260 | per CPU, 2 MiB apart: 16 pages of GDT, 16 pages of LDT, a page with what entries need |
+//! | 0xffff820040000000 | 260 | per CPU, 2 MiB apart: stacks (but the first CPU's) |
 //! | 0xffff828000000000 | 261 | registers of devices, uncached |
 //! | 0xffff82d040000000 | 261 | the image, at this address plus its physical one |
 //! | 0xffff830000000000 | 262–271 | direct map of all RAM (up to 5 TiB) |
+//!
+//! With XPTI ([`crate::memory::split`]) guests run on roots that have of all this: the machine-to-physical table, the running
+//! CPU's own 2 MiB from 0xffff820000000000, and of the image the pages of guarded entry code and the IDT.
 
 /// First byte that no guest can map.
 pub const HYPERVISOR_START: u64 = 0xffff_8000_0000_0000;
@@ -23,6 +27,8 @@ pub const M2P: u64 = HYPERVISOR_START;
 pub const DESCRIPTORS: u64 = 0xffff_8200_0000_0000;
 /// Distance of one CPU's descriptor-table window to the next.
 pub const DESCRIPTORS_STRIDE: u64 = 2 << 20;
+/// Stacks, as far from each other as the windows.
+pub const STACKS: u64 = DESCRIPTORS + (1 << 30);
 /// Device registers.
 pub const MMIO: u64 = 0xffff_8280_0000_0000;
 /// What is added to a physical address of the image.

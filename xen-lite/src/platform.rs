@@ -11,7 +11,7 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use crate::apic::{self, vector};
 use crate::cpu::{PerCpu, msr, percpu, segments};
-use crate::memory::{self, direct};
+use crate::memory::{self, direct, split};
 use crate::{console, guest_copy, layout, port, power, run, time};
 
 /// The machine. It has no fields: what there is of it is in the devices and in statics of the modules.
@@ -131,6 +131,7 @@ impl Platform for Machine {
         }
     }
     fn install_hypervisor_slots(&self, root: Mfn) {
+        split::count_change();
         for slot in layout::HYPERVISOR_SLOTS {
             word(root, slot).store(direct::read(memory::root(), slot), Ordering::Relaxed);
         }
@@ -149,6 +150,17 @@ impl Platform for Machine {
         }
         if cpus & here != 0 {
             flush_this(what);
+        }
+    }
+    #[inline(always)]
+    fn copies_roots(&self) -> bool {
+        split::is_used()
+    }
+    fn root_changed(&self, cpus: u64) {
+        split::count_change();
+        let others = cpus & !(1 << PerCpu::get().id.raw()) & present();
+        if others != 0 {
+            ask_others(FLUSH_ROOTS, 0, others);
         }
     }
     fn flush_cache(&self) {
@@ -256,10 +268,13 @@ pub fn flush_here() {
     x86_64::instructions::tlb::flush_all();
 }
 
-/// Drops all translations of the calling CPU: a change of CR4.PGE does.
+/// Drops all translations of the calling CPU: a change of CR4.PGE does, and where it is off, a load of CR3.
 pub fn flush_all_here() {
     use x86_64::registers::control::{Cr4, Cr4Flags};
     let value = Cr4::read_raw();
+    if value & Cr4Flags::PAGE_GLOBAL.bits() == 0 {
+        return flush_here();
+    }
     // SAFETY: S-04: PGE goes off and on again; nothing else changes.
     unsafe {
         Cr4::write_raw(value & !Cr4Flags::PAGE_GLOBAL.bits());
@@ -280,19 +295,26 @@ fn flush_this(what: Flush) {
     }
 }
 
-#[cold]
+/// Instead of a flush: roots have changed that the CPU may have a copy of.
+const FLUSH_ROOTS: u32 = 3;
+
 fn flush_others(what: Flush, cpus: u64) {
+    let (kind, page) = match what {
+        Flush::Page(address) => (0, address.raw()),
+        Flush::All => (1, 0),
+        Flush::Global => (2, 0),
+    };
+    ask_others(kind, page, cpus);
+}
+
+#[cold]
+fn ask_others(kind: u32, page: u64, cpus: u64) {
     // What was changed in page tables is seen before it is decided who need not hear of it.
     fence(Ordering::SeqCst);
     let cpus = cpus & ACTIVE.load(Ordering::SeqCst);
     if cpus == 0 {
         return;
     }
-    let (kind, page) = match what {
-        Flush::Page(address) => (0, address.raw()),
-        Flush::All => (1, 0),
-        Flush::Global => (2, 0),
-    };
     let guard = FLUSH_LOCK.lock();
     FLUSH_KIND.store(kind, Ordering::Relaxed);
     FLUSH_PAGE.store(page, Ordering::Relaxed);
@@ -320,6 +342,7 @@ pub fn flush_requested() {
     match FLUSH_KIND.load(Ordering::Relaxed) {
         0 => flush_this(Flush::Page(GuestVirt::new(FLUSH_PAGE.load(Ordering::Relaxed)))),
         1 => flush_here(),
+        FLUSH_ROOTS => split::refresh(PerCpu::get()),
         _ => {
             // It may have come in the middle of such a change of CR4, where the first step finds nothing to change.
             flush_all_here();

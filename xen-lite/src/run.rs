@@ -13,6 +13,7 @@ use core::sync::atomic::Ordering;
 
 use crate::cpu::percpu::Running;
 use crate::cpu::{CR0_TS, PerCpu, descriptors, fpu, segments};
+use crate::entry::guarded;
 use crate::exit::{IRETQ, Resume};
 use crate::hypervisor::hv;
 use crate::{memory, platform, time};
@@ -269,10 +270,7 @@ fn clear_active(domain: &Domain, here: u64) {
 fn load_context(cpu: &PerCpu, state: *mut VcpuState) {
     // SAFETY: S-06: this CPU holds the mutex, and no other reference to the state is alive.
     let state = unsafe { &mut *state };
-    let end = (&raw mut state.regs).wrapping_add(1) as u64;
-    cpu.registers_end.set(end);
-    // SAFETY: S-05: the TSS is this CPU's own; the CPU reads it when it enters ring 0, not before.
-    unsafe { (*cpu.tss.get()).rsp[0] = end };
+    cpu.set_registers_end((&raw mut state.regs).wrapping_add(1) as u64);
     load_root(cpu, state.root());
     // User mappings of guests are global: those of the vCPU before, perhaps another domain's, outlive the load of CR3.
     platform::flush_all_here();
@@ -319,5 +317,7 @@ pub fn map_ldt_for_hypervisor(cpu: &'static PerCpu, address: u64) -> bool {
 pub fn start(cpu: &'static PerCpu) -> ! {
     let resume = finish(cpu, Ok(Effects::todo(Todo::RESCHEDULE)));
     // SAFETY: S-08: `finish` made it the CPU's running vCPU and loaded it.
-    unsafe { crate::entry::enter(resume.registers) }
+    unsafe {
+        if guarded::is_used() { guarded::enter(resume.registers) } else { crate::entry::enter(resume.registers) }
+    }
 }

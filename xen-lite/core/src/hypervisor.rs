@@ -33,6 +33,8 @@ pub struct Config {
     pub command_line: alloc::string::String,
     /// What identifies the build (`XENVER_build_id`); empty: nothing does.
     pub build_id: alloc::vec::Vec<u8>,
+    /// What is done about the CPU's weaknesses.
+    pub speculation: crate::speculation::Policy,
     /// Do not reset after a panic or when Dom0 crashes.
     pub noreboot: bool,
     /// The machine's memory map as the loader gave it: start, length, E820 type.

@@ -128,6 +128,15 @@ pub trait Platform: Send + Sync + 'static {
     fn load_root(&self, root: Mfn);
     /// Flushes translations on these CPUs (bit n is CPU n) and returns when all have done it.
     fn flush(&self, what: Flush, cpus: u64);
+    /// Whether some CPUs run guests on copies of their roots, and must hear of changes ([`Platform::root_changed`]).
+    #[inline(always)]
+    fn copies_roots(&self) -> bool {
+        false
+    }
+    /// An entry of a root table has changed, whose domain may run on these CPUs. Returns when none of them uses the old one.
+    fn root_changed(&self, cpus: u64) {
+        let _ = cpus;
+    }
     /// Flushes the data caches of this CPU (WBINVD).
     fn flush_cache(&self);
 

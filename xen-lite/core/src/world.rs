@@ -294,6 +294,7 @@ fn assemble(world: World, frames: FrameTable) -> Hypervisor<World> {
         next_id: Default::default(),
         sched: Default::default(),
         config: Config {
+            speculation: Default::default(),
             fpu_bytes: 576,
             build_id: (0..20).collect(),
             command_line: "".into(),

@@ -19,9 +19,11 @@ use xen_lite_core::cmdline::{self, CommandLine, LogLevel, Options};
 use xen_lite_core::frame::{Access, FrameTable};
 use xen_lite_core::hypervisor::Config;
 use xen_lite_core::sched::{self, Credit, Null, Params, Scheduler};
+use xen_lite_core::speculation::{Cpu, Policy};
 use xen_lite_core::{Hypervisor, domain::Domains};
 
 use crate::cpu::features::Features;
+use crate::entry::guarded;
 use crate::cpu::{self, PerCpu, descriptors, percpu};
 use crate::memory::{Memory, PAGE};
 use crate::platform::{self, Machine};
@@ -57,10 +59,11 @@ extern "C" fn start(magic: u32, info: u32) -> ! {
 
     let features = Features::detect().unwrap_or_else(|text| refuse(&text));
     log_cpu(&features);
+    settle_speculation(&line);
     cpu::set_control_registers(&features);
     let mut memory = memory::init(&boot).unwrap_or_else(|text| refuse(text));
     log_memory(&memory);
-    let cpu = start_cpu(&features);
+    let cpu = start_cpu(&features, &mut memory).unwrap_or_else(|text| refuse(text));
 
     let machine = acpi::read(boot.rsdp).unwrap_or_else(|text| {
         log::warn!("{text}: the machine cannot be turned off by software");
@@ -144,12 +147,30 @@ fn log_memory(memory: &Memory) {
     log::info!("System RAM: {} MiB ({kib} KiB), {kept} KiB of it for hypervisor and modules", kib >> 10);
 }
 
+/// Finds out what the CPU leaks, and decides what is done about it.
+#[inline(never)]
+fn settle_speculation(line: &CommandLine) {
+    let cpuid = |leaf, subleaf| {
+        let r = core::arch::x86_64::__cpuid_count(leaf, subleaf);
+        [r.eax, r.ebx, r.ecx, r.edx]
+    };
+    // SAFETY: S-04: asked for only where CPUID says that the register is there.
+    let caps = || unsafe { cpu::msr::read(cpu::msr::ARCH_CAPABILITIES) };
+    let policy = Policy::new(&Cpu::detect(cpuid, caps), &line.options);
+    guarded::settle(policy);
+    for text in alloc::format!("{policy}").lines() {
+        log::info!("{text}");
+    }
+}
+
 /// Gives the first CPU its data, descriptor tables, exception stacks and system-call entry.
 #[inline(never)]
-fn start_cpu(features: &Features) -> &'static PerCpu {
+fn start_cpu(features: &Features, memory: &mut Memory) -> Result<&'static PerCpu, &'static str> {
     let stack = BOOT_STACK.0.get() as u64 + entry::STACK_SIZE as u64;
-    let cpu = PerCpu::create(CpuId::new(0), apic::initial_id(), stack);
+    let id = CpuId::new(0);
+    let cpu = PerCpu::create(id, apic::initial_id(), memory::gate_page(memory, id)?, stack);
     prepare_exception_stacks(cpu);
+    guarded::prepare(cpu);
     descriptors::prepare(cpu, heap::page());
     cpu::idt::build();
     descriptors::load(cpu);
@@ -160,7 +181,10 @@ fn start_cpu(features: &Features) -> &'static PerCpu {
     platform::HAS_TSC_AUX.store(features.rdtscp, Ordering::Relaxed);
     descriptors::set_fast_entries(features);
     cpu.xcr0.set(features.xcr0);
-    cpu
+    if guarded::policy().xpti() {
+        memory::split::prepare(memory, id)?;
+    }
+    Ok(cpu)
 }
 
 /// Each exception stack has the address of the CPU's data at its top, where the entry code looks for it.
@@ -205,6 +229,7 @@ fn install(
         next_id: Default::default(),
         sched: Scheduler::new(percpu::count(), policy(&options.sched), scheduling(options)),
         config: Config {
+            speculation: guarded::policy(),
             fpu_bytes: features.fpu_bytes,
             build_id: crate::build_id::build_id().to_vec(),
             command_line: String::from(boot.options()),

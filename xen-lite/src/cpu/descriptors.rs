@@ -221,20 +221,25 @@ pub fn map_ldt(cpu: &PerCpu, page: usize, frame: u64) {
 
 /// Sets the MSRs of SYSCALL and SYSENTER on the calling CPU.
 pub fn set_fast_entries(features: &super::features::Features) {
-    use crate::entry;
+    use crate::entry::{self, guarded};
+    let (syscall, syscall32, sysenter) = if guarded::is_used() {
+        (guarded::address::syscall(), guarded::address::syscall32(), guarded::address::sysenter())
+    } else {
+        (entry::syscall_address(), entry::syscall32_address(), entry::sysenter_address())
+    };
     /// Flags cleared on entry: all but the reserved ones.
     const FLAG_MASK: u64 = 0x0025_7fd5;
     let user_base = u64::from(FLAT_CS32) << 48;
     // SAFETY: S-08: the selectors are those of the GDT above, the addresses those of the entry code.
     unsafe {
         msr::write(msr::STAR, user_base | u64::from(HYPERVISOR_CS) << 32);
-        msr::write(msr::LSTAR, entry::syscall_address());
-        msr::write(msr::CSTAR, entry::syscall32_address());
+        msr::write(msr::LSTAR, syscall);
+        msr::write(msr::CSTAR, syscall32);
         msr::write(msr::SFMASK, FLAG_MASK);
         if features.vendor != "AuthenticAMD" {
             msr::write(msr::SYSENTER_CS, u64::from(HYPERVISOR_CS));
             msr::write(msr::SYSENTER_ESP, 0);
-            msr::write(msr::SYSENTER_EIP, entry::sysenter_address());
+            msr::write(msr::SYSENTER_EIP, sysenter);
         }
     }
 }

@@ -9,13 +9,15 @@ use x86_64::VirtAddr;
 use x86_64::structures::DescriptorTablePointer;
 
 use super::descriptors::{self, HYPERVISOR_CS};
-use crate::entry;
+use crate::entry::{self, guarded};
 
 /// A gate (SDM vol. 3, 6.14.1).
 #[repr(C, align(16))]
 #[derive(Clone, Copy)]
 struct Gate(u64, u64);
 
+/// A page of its own: with XPTI, guests' roots map it.
+#[repr(align(4096))]
 struct Table(UnsafeCell<[Gate; 256]>);
 
 // SAFETY: S-07: written by the first CPU before any CPU loads it.
@@ -37,14 +39,28 @@ pub fn build() {
     let table = unsafe { &mut *TABLE.0.get() };
     for (vector, slot) in table.iter_mut().enumerate() {
         let ring = if matches!(vector, 3 | 4 | 0x80) { 3 } else { 0 };
-        *slot = gate(entry::stub_address(vector), 0, ring);
+        let stub =
+            if guarded::is_used() { guarded::address::stub(vector) } else { entry::stub_address(vector) };
+        *slot = gate(stub, 0, ring);
     }
-    table[1] = gate(entry::debug_address(), descriptors::IST_DEBUG, 0);
-    for (vector, ist) in
-        [(2, descriptors::IST_NMI), (8, descriptors::IST_DOUBLE_FAULT), (18, descriptors::IST_MACHINE_CHECK)]
-    {
-        table[vector] = gate(entry::ist_stub_address(vector), ist, 0);
+    for (vector, ist) in [
+        (1, descriptors::IST_DEBUG),
+        (2, descriptors::IST_NMI),
+        (8, descriptors::IST_DOUBLE_FAULT),
+        (18, descriptors::IST_MACHINE_CHECK),
+    ] {
+        let stub = match vector {
+            _ if guarded::is_used() => guarded::address::ist(vector),
+            1 => entry::debug_address(),
+            _ => entry::ist_stub_address(vector),
+        };
+        table[vector] = gate(stub, ist, 0);
     }
+}
+
+/// Address of the table.
+pub fn address() -> u64 {
+    TABLE.0.get() as u64
 }
 
 /// Loads the table on the calling CPU.

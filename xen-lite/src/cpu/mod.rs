@@ -13,6 +13,8 @@ pub use percpu::PerCpu;
 use features::Features;
 use xen_lite_core::emulate::msr::SHARED_PAT;
 
+use crate::entry::guarded;
+
 /// Bits of CR0 while any code runs: protection, monitored FPU, native FPU errors, write protection, alignment mask, paging.
 const CR0: u64 = 1 << 0 | 1 << 1 | 1 << 4 | 1 << 5 | 1 << 16 | 1 << 18 | 1 << 31;
 /// CR0.TS.
@@ -33,8 +35,12 @@ mod cr4 {
 
 /// The value of CR4 on a CPU with these features. SMAP stays off: guests' stacks are reached by the CPU itself when it
 /// returns to ring 3, and some emulators count that as an access of the hypervisor's.
+/// With XPTI no translation is global: none may outlive a load of CR3.
 pub fn cr4_value(features: &Features) -> u64 {
-    let mut value = cr4::DE | cr4::PAE | cr4::MCE | cr4::PGE | cr4::OSFXSR | cr4::OSXMMEXCPT;
+    let mut value = cr4::DE | cr4::PAE | cr4::MCE | cr4::OSFXSR | cr4::OSXMMEXCPT;
+    if !guarded::policy().xpti() {
+        value |= cr4::PGE;
+    }
     for (there, bit) in
         [(features.fsgsbase, cr4::FSGSBASE), (features.xsave, cr4::OSXSAVE), (features.smep, cr4::SMEP)]
     {
@@ -55,6 +61,16 @@ pub fn set_control_registers(features: &Features) {
         msr::write(msr::EFER, msr::read(msr::EFER) | msr::EFER_NXE | msr::EFER_SCE);
         Cr0::write_raw(Cr0Flags::from_bits_retain(CR0).bits());
         Cr4::write_raw(Cr4Flags::from_bits_retain(cr4_value(features)).bits());
+    }
+    let policy = guarded::policy();
+    // SAFETY: S-04: the policy asks only for what the CPU has.
+    unsafe {
+        if policy.auto_ibrs {
+            msr::write(msr::EFER, msr::read(msr::EFER) | msr::EFER_AIBRSE);
+        }
+        if policy.spec_ctrl != 0 {
+            msr::write(msr::SPEC_CTRL, policy.spec_ctrl);
+        }
     }
     if features.xsave {
         // SAFETY: S-04: CR4.OSXSAVE is set, and the mask is the one that CPUID leaf 0xd offers.

@@ -3,6 +3,9 @@
 use core::arch::asm;
 
 pub const APIC_BASE: u32 = 0x1b;
+pub const SPEC_CTRL: u32 = 0x48;
+pub const PRED_CMD: u32 = 0x49;
+pub const ARCH_CAPABILITIES: u32 = 0x10a;
 pub const SYSENTER_CS: u32 = 0x174;
 pub const SYSENTER_ESP: u32 = 0x175;
 pub const SYSENTER_EIP: u32 = 0x176;
@@ -19,6 +22,10 @@ pub const GS_BASE: u32 = 0xc000_0101;
 pub const KERNEL_GS_BASE: u32 = 0xc000_0102;
 pub const TSC_AUX: u32 = 0xc000_0103;
 
+/// Forget indirect branch targets.
+pub const PRED_CMD_IBPB: u64 = 1;
+/// Automatic IBRS.
+pub const EFER_AIBRSE: u64 = 1 << 21;
 pub const EFER_SCE: u64 = 1 << 0;
 pub const EFER_NXE: u64 = 1 << 11;
 

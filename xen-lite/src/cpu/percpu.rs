@@ -50,6 +50,18 @@ pub struct PerCpu {
     pub idle_effects: Cell<Effects>,
     /// What a SYSCALL led to, between its short and its long part.
     pub unfinished: Cell<Result<Effects, Why>>,
+    /// The root that the running vCPU goes on with, if it is not [`PerCpu::root`]; else 0 ([`crate::memory::split`]).
+    pub guest_root: Cell<u64>,
+    /// Top of the stack on which guarded entries begin; 0 without them.
+    pub small_stack: Cell<u64>,
+    /// What guarded entries and exits do: bits of [`xen_lite_core::speculation::Steps`].
+    pub steps: Cell<u32>,
+    /// `IA32_SPEC_CTRL` of the hypervisor.
+    pub own_spec_ctrl: Cell<u32>,
+    /// `IA32_SPEC_CTRL` of the running vCPU.
+    pub guest_spec_ctrl: Cell<u32>,
+    /// A selector for VERW.
+    verw_selector: Cell<u16>,
     /// Task state: stacks for exceptions.
     pub tss: core::cell::UnsafeCell<Tss>,
 }
@@ -63,7 +75,28 @@ pub mod offset {
     pub const REGISTERS_END: usize = core::mem::offset_of!(PerCpu, registers_end);
     /// Of the scratch word.
     pub const SCRATCH: usize = core::mem::offset_of!(PerCpu, scratch);
+    /// Of [`PerCpu::root`].
+    pub const ROOT: usize = core::mem::offset_of!(PerCpu, root);
+    /// Of [`PerCpu::guest_root`].
+    pub const GUEST_ROOT: usize = core::mem::offset_of!(PerCpu, guest_root);
+    /// Of [`PerCpu::small_stack`].
+    pub const SMALL_STACK: usize = core::mem::offset_of!(PerCpu, small_stack);
+    /// Of [`PerCpu::steps`].
+    pub const STEPS: usize = core::mem::offset_of!(PerCpu, steps);
+    /// Of [`PerCpu::own_spec_ctrl`].
+    pub const OWN_SPEC_CTRL: usize = core::mem::offset_of!(PerCpu, own_spec_ctrl);
+    /// Of [`PerCpu::guest_spec_ctrl`].
+    pub const GUEST_SPEC_CTRL: usize = core::mem::offset_of!(PerCpu, guest_spec_ctrl);
+    /// Of the selector for VERW.
+    pub const VERW_SELECTOR: usize = core::mem::offset_of!(PerCpu, verw_selector);
 }
+
+/// Where in the gate page the stacks begin on which guarded entries of exceptions with stacks of their own start, and bytes of
+/// each. The page ends in the stack for all others.
+pub const SMALL_STACKS: u64 = 1024;
+/// See [`SMALL_STACKS`].
+pub const SMALL_STACK_SIZE: u64 = 512;
+const _: () = assert!(size_of::<PerCpu>() <= SMALL_STACKS as usize);
 
 // SAFETY: S-05: other CPUs only read what does not change after bring-up (id, apic_id).
 unsafe impl Sync for PerCpu {}
@@ -80,14 +113,14 @@ pub fn count() -> u32 {
 /// The data of another CPU; `None` when there is no such CPU.
 pub fn of(id: CpuId) -> Option<&'static PerCpu> {
     let pointer = CPUS.get(id.index())?.load(Ordering::Acquire);
-    // SAFETY: S-05: non-null entries point to leaked boxes.
+    // SAFETY: S-05: non-null entries point to gate pages, which stay.
     unsafe { pointer.as_ref() }
 }
 
 impl PerCpu {
-    /// Makes the data of one CPU; it is never freed.
-    pub fn create(id: CpuId, apic_id: u32, stack: u64) -> &'static PerCpu {
-        let cpu = alloc::boxed::Box::leak(alloc::boxed::Box::new(PerCpu {
+    /// Makes the data of one CPU, at the beginning of its gate page; it is never freed.
+    pub fn create(id: CpuId, apic_id: u32, gate: u64, stack: u64) -> &'static PerCpu {
+        let new = PerCpu {
             this: Cell::new(core::ptr::null()),
             stack: Cell::new(stack),
             registers_end: Cell::new(0),
@@ -104,8 +137,20 @@ impl PerCpu {
             tsc_aux: Cell::new(0),
             idle_effects: Cell::new(Effects::NONE),
             unfinished: Cell::new(Ok(Effects::NONE)),
+            guest_root: Cell::new(0),
+            small_stack: Cell::new(0),
+            steps: Cell::new(0),
+            own_spec_ctrl: Cell::new(0),
+            guest_spec_ctrl: Cell::new(0),
+            verw_selector: Cell::new(super::descriptors::HYPERVISOR_DS),
             tss: core::cell::UnsafeCell::new(Tss::new()),
-        }));
+        };
+        let at = gate as *mut PerCpu;
+        // SAFETY: S-05: a page of this CPU's own, mapped for good; nobody else refers to it yet.
+        let cpu = unsafe {
+            at.write(new);
+            &*at
+        };
         cpu.this.set(cpu);
         CPUS[id.index()].store(core::ptr::from_ref(cpu).cast_mut(), Ordering::Release);
         cpu
@@ -137,6 +182,19 @@ impl PerCpu {
     pub fn running(&self) -> Option<&Running> {
         // SAFETY: S-06: only `switch_to` of this CPU changes it, and no borrow is alive then.
         unsafe { (*self.running.get()).as_ref() }
+    }
+
+    /// Has the CPU push its frames at the end of the running vCPU's registers; with guarded entries, they come there later.
+    #[inline]
+    pub fn set_registers_end(&self, end: u64) {
+        self.registers_end.set(end);
+        let small = self.small_stack.get();
+        // SAFETY: S-05: the TSS is this CPU's own; the CPU reads it when it enters ring 0, not before.
+        unsafe { (*self.tss.get()).rsp[0] = if small == 0 { end } else { small } };
+        if small != 0 {
+            self.scratch.set(0);
+            crate::entry::guarded::forget(self);
+        }
     }
 
     /// Exchanges the running vCPU; returns the former.

@@ -22,6 +22,8 @@ use xen_lite_core::domain::Registers;
 use crate::cpu::descriptors::{FLAT_CS32, FLAT_CS64, FLAT_DS};
 use crate::cpu::percpu::offset;
 
+pub mod guarded;
+
 /// Vector number for SYSCALL in 64-bit mode.
 pub const SYSCALL: u32 = 0x100;
 /// Vector number for a fault of the final IRETQ.

@@ -7,6 +7,7 @@
 
 pub mod direct;
 mod ranges;
+pub mod split;
 mod tables;
 
 use core::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
@@ -123,37 +124,49 @@ pub fn init(boot: &BootInfo) -> Result<Memory, &'static str> {
     Ok(Memory { free, holes, frame_table, ram_frames, m2p: (m2p, m2p_end) })
 }
 
-/// What another CPU needs of its own. Its stacks are mapped beside its descriptor window, each above a page that is not.
+/// What another CPU needs of its own. Its stacks are each mapped above a page that is not.
 pub struct CpuMemory {
     /// Machine address of page 14 of its GDT, cleared.
     pub descriptors: u64,
+    /// Address of its gate page.
+    pub gate: u64,
     /// Top of its stack.
     pub stack: u64,
     /// Tops of its exception stacks: the last 16 bytes of each.
     pub exception_stacks: [u64; 4],
 }
 
-/// First page of a CPU's stack in its window, and the number of pages.
-const STACK: (usize, usize) = (64, 16);
+/// The page of a CPU's window that holds its data and the stacks that guarded entries begin on.
+const GATE: usize = 40;
+/// First page of a CPU's stack, of those from [`layout::STACKS`] on, and the number of pages.
+const STACK: (usize, usize) = (16, 16);
 /// First page of the first exception stack, distance to the next, and number of pages of each.
-const EXCEPTION_STACKS: (usize, usize, usize) = (96, 4, 2);
+const EXCEPTION_STACKS: (usize, usize, usize) = (48, 4, 2);
+/// Present, writable, accessed, dirty, global, not executable.
+const DATA_PAGE: u64 = 1 << 63 | 0x163;
+
+/// Maps the gate page of a CPU whose window is there; returns its address.
+///
+/// # Errors
+/// No memory.
+pub fn gate_page(memory: &mut Memory, cpu: CpuId) -> Result<u64, &'static str> {
+    let frame = memory.free.take_cleared(PAGE, PAGE)?;
+    window_entry(cpu, GATE).store(frame | DATA_PAGE, Ordering::Relaxed);
+    Ok(crate::cpu::descriptors::window(cpu) + GATE as u64 * PAGE)
+}
 
 /// Makes window and stacks of another CPU.
 ///
 /// # Errors
 /// No memory.
 pub fn prepare_cpu(memory: &mut Memory, cpu: CpuId) -> Result<CpuMemory, &'static str> {
-    /// Present, writable, accessed, dirty, global, not executable.
-    const STACK_PAGE: u64 = 1 << 63 | 0x163;
-    let window = crate::cpu::descriptors::window(cpu);
-    let table = tables::Tables::again(root(), &mut memory.free).leaf_table(window)?;
+    let mut map = tables::Tables::again(root(), &mut memory.free);
+    let table = map.leaf_table(crate::cpu::descriptors::window(cpu))?;
     WINDOWS[cpu.index()].store(table, Ordering::Release);
+    let stacks = layout::STACKS + cpu.index() as u64 * layout::DESCRIPTORS_STRIDE;
     let mut stack = |first: usize, pages: usize| {
-        for page in first..first + pages {
-            let frame = memory.free.take_cleared(PAGE, PAGE)?;
-            window_entry(cpu, page).store(frame | STACK_PAGE, Ordering::Relaxed);
-        }
-        Ok::<u64, &'static str>(window + (first + pages) as u64 * PAGE)
+        let end = map.pages(stacks + first as u64 * PAGE, pages, DATA_PAGE)?;
+        Ok::<u64, &'static str>(end)
     };
     let top = stack(STACK.0, STACK.1)?;
     let mut exception_stacks = [0; 4];
@@ -162,7 +175,8 @@ pub fn prepare_cpu(memory: &mut Memory, cpu: CpuId) -> Result<CpuMemory, &'stati
         *at = stack(first + n * distance, pages)? - 16;
     }
     let descriptors = memory.free.take_cleared(PAGE, PAGE)?;
-    Ok(CpuMemory { descriptors, stack: top, exception_stacks })
+    let gate = gate_page(memory, cpu)?;
+    Ok(CpuMemory { descriptors, gate, stack: top, exception_stacks })
 }
 
 /// A root that maps [`TRAMPOLINE`] at its own address too, and all that the hypervisor's own one does: its machine address.

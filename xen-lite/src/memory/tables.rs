@@ -132,6 +132,38 @@ impl<'m> Tables<'m> {
         Ok(())
     }
 
+    /// Maps new, cleared pages from `address` on; returns where they end.
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn pages(&mut self, address: u64, count: usize, flags: u64) -> Result<u64, &'static str> {
+        let end = address + count as u64 * PAGE;
+        for at in (address..end).step_by(PAGE as usize) {
+            let frame = self.memory.take_cleared(PAGE, PAGE)?;
+            self.map(at, frame, frame + PAGE, flags)?;
+        }
+        Ok(end)
+    }
+
+    /// Maps a part of the image as it is mapped already, but for "global": guests' roots ([`super::split`]).
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn part_of_image(&mut self, start: u64, end: u64, executable: bool) -> Result<(), &'static str> {
+        let flags = if executable { TEXT } else { CONSTANT };
+        self.map(start, start - layout::IMAGE, end - layout::IMAGE, flags & !GLOBAL)
+    }
+
+    /// Enters a lowest table for the 2 MiB from `address`.
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn enter_leaf_table(&mut self, address: u64, leaf: u64) -> Result<(), &'static str> {
+        let above = self.table(address, 2, 0)?;
+        direct::write(above, index(address, 2), leaf | PRESENT | WRITABLE | ACCESSED | DIRTY);
+        Ok(())
+    }
+
     /// The lowest table for the 2 MiB from `address`, empty.
     ///
     /// # Errors

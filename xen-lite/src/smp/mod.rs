@@ -22,6 +22,7 @@ use xen_lite_core::addr::CpuId;
 
 use crate::cpu::features::Features;
 use crate::cpu::{self, PerCpu, descriptors, percpu};
+use crate::entry::guarded;
 use crate::layout::MAX_CPUS;
 use crate::memory::{self, Memory};
 use crate::{acpi, apic, platform, run, time};
@@ -91,7 +92,7 @@ fn start_all(
 fn start_one(memory: &mut Memory, apic_id: u32) -> Result<(), &'static str> {
     let id = CpuId::new(percpu::count());
     let own = memory::prepare_cpu(memory, id)?;
-    let cpu = PerCpu::create(id, apic_id, own.stack);
+    let cpu = PerCpu::create(id, apic_id, own.gate, own.stack);
     for (ist, top) in own.exception_stacks.into_iter().enumerate() {
         // SAFETY: S-05: the CPU does not run yet; the top word of each of its stacks is mapped and its own.
         unsafe {
@@ -99,7 +100,11 @@ fn start_one(memory: &mut Memory, apic_id: u32) -> Result<(), &'static str> {
             (*cpu.tss.get()).ist[ist] = top;
         }
     }
+    guarded::prepare(cpu);
     descriptors::prepare(cpu, own.descriptors);
+    if guarded::policy().xpti() {
+        memory::split::prepare(memory, id)?;
+    }
 
     STEP.store(NOT_YET, Ordering::SeqCst);
     trampoline::offer(cpu);

@@ -3,6 +3,8 @@
 //! The caller holds a typed reference to the table, so that it stays one. The new entry's reference is taken, the entry is
 //! exchanged, the old entry's reference is dropped: at every moment what the CPU may find in the table is counted.
 
+use core::sync::atomic::Ordering;
+
 use crate::addr::{DomId, Mfn};
 use crate::fail::Errno;
 use crate::frame::entry::{Mapper, get_l1, get_table, put_l1, put_table};
@@ -121,13 +123,27 @@ pub fn update_table<P: Platform>(
         && adjusted & pte::NOT_IN_TABLES == 0
         && hv.platform.compare_exchange(table, index, old, how.entry(old, adjusted)).is_ok()
     {
+        tell_of_root(hv, level, domain);
         return Ok(Ok(()));
     }
     if new & PRESENT != 0 {
         get_table(hv, new, level, table, domain)?;
     }
     match exchange(hv, table, index, old, adjusted, how) {
-        Ok(was) => Ok(put_table(hv, was, table)),
+        Ok(was) => {
+            // Before the old entry's table may go.
+            tell_of_root(hv, level, domain);
+            Ok(put_table(hv, was, table))
+        }
         Err(Differs(_)) => Ok(put_table(hv, new, table)),
+    }
+}
+
+/// An entry of a table of `level` that belongs to `domain` has changed: CPUs that run it on copies of its roots must hear of it.
+#[inline(always)]
+fn tell_of_root<P: Platform>(hv: &Hypervisor<P>, level: u8, domain: DomId) {
+    if level == 4 && hv.platform.copies_roots() {
+        let active = hv.domains.get(domain).map(|domain| domain.active_cpus.load(Ordering::SeqCst));
+        hv.platform.root_changed(active.unwrap_or(0));
     }
 }

@@ -179,6 +179,6 @@ impl Policy {
 
     /// Whether entry and exit code needs to do anything of all this.
     pub fn guards_entries(&self) -> bool {
-        self.xpti() || !self.steps.is_empty()
+        self.xpti() || self.ibpb || !self.steps.is_empty()
     }
 }
