@@ -262,7 +262,11 @@ pub fn has_pending<P: Platform>(hv: &Hypervisor<P>, caller: &Caller<'_>) -> bool
 /// The reason to end the domain.
 pub fn deliver_pending<P: Platform>(hv: &Hypervisor<P>, caller: &mut Caller<'_>) -> Result<Effects, Why> {
     let mut effects = Effects::NONE;
-    if caller.vcpu.pending.load(Ordering::Relaxed) & Pending::NMI.bits() != 0
+    let pending = Pending::from_bits_truncate(caller.vcpu.pending.load(Ordering::Relaxed));
+    if pending.contains(Pending::TIMER) {
+        crate::time::take_over(hv, caller.vcpu);
+    }
+    if pending.contains(Pending::NMI)
         && !caller.state.in_nmi
         && caller.state.traps[usize::from(vector::NMI)].address != 0
     {
