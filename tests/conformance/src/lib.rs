@@ -12,6 +12,7 @@
 //! | an instruction that may trap | [`trapped!`], which goes on behind it and tells the exact frame |
 //! | the page shared with the hypervisor | [`shared::info`] |
 //! | page tables aside from the running ones | [`space`] |
+//! | more vCPUs | [`workers`] |
 //!
 //! What ends the domain is a boot of its own: the kernel takes `case=NAME` from its command line ([`case`]), prints what it is
 //! about to do, and the runner adds a row `end` that tells how the domain ended.
@@ -21,9 +22,11 @@ extern crate alloc;
 
 pub mod bad;
 pub mod pages;
+pub mod seen;
 pub mod shared;
 pub mod space;
 pub mod trap;
+pub mod workers;
 
 use core::fmt;
 use domu_sdk::abi::errno::Errno;
@@ -60,6 +63,7 @@ pub fn print_row(name: fmt::Arguments<'_>, value: &dyn fmt::Display) {
 
 /// Says that all rows are out.
 pub fn done() {
+    seen::print();
     domu_sdk::console::write(b"RESULT: done\n");
     domu_sdk::console::flush();
 }
@@ -100,9 +104,12 @@ impl fmt::Display for Bytes<'_> {
 
 /// Issues a hypercall with any arguments.
 pub fn call(number: u64, arguments: [u64; 5]) -> Answer {
+    let operation = seen::operation(number, &arguments);
     // SAFETY: none in general; a row is about what the hypervisor makes of it, and the kernel that asks knows what the call
     // may change of its own memory.
-    Answer(unsafe { arch::raw_hypercall(number, arguments) })
+    let answer = unsafe { arch::raw_hypercall(number, arguments) };
+    seen::note(number, &arguments, operation, answer);
+    Answer(answer)
 }
 
 /// Issues a hypercall of the usual shape: operation, and the address of an argument that the hypervisor may change.

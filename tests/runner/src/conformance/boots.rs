@@ -20,15 +20,17 @@ pub struct Boot {
     pub case: &'static str,
     /// What it runs as.
     pub domain: Domain,
-    /// Number of processors, and of vCPUs of the first domain.
+    /// Number of processors.
     pub cpus: u32,
+    /// Number of vCPUs of the first domain.
+    pub vcpus: u32,
     /// QEMU's `-cpu`.
     pub cpu: &'static str,
 }
 
 /// A boot as first domain on one processor.
 const fn first(kernel: &'static str) -> Boot {
-    Boot { kernel, case: "", domain: Domain::First, cpus: 1, cpu: DEFAULT_CPU }
+    Boot { kernel, case: "", domain: Domain::First, cpus: 1, vcpus: 1, cpu: DEFAULT_CPU }
 }
 
 impl Boot {
@@ -44,9 +46,16 @@ impl Boot {
         self
     }
 
-    /// With several processors and vCPUs.
+    /// With several processors, and as many vCPUs.
     const fn cpus(mut self, cpus: u32) -> Self {
         self.cpus = cpus;
+        self.vcpus = cpus;
+        self
+    }
+
+    /// With more vCPUs than processors.
+    const fn vcpus(mut self, vcpus: u32) -> Self {
+        self.vcpus = vcpus;
         self
     }
 
@@ -62,6 +71,9 @@ impl Boot {
         }
         if self.cpus > 1 {
             prefix.push_str(&format!("-smp{}", self.cpus));
+        }
+        if self.vcpus != self.cpus {
+            prefix.push_str(&format!("x{}", self.vcpus));
         }
         prefix
     }
@@ -82,7 +94,7 @@ impl Boot {
             Domain::First => 64,
             Domain::Guest => 128,
         };
-        format!("dom0_mem={memory}M dom0_max_vcpus={}", self.cpus)
+        format!("dom0_mem={memory}M dom0_max_vcpus={}", self.vcpus)
     }
 
     /// What Dom0 is told to do with a guest.
@@ -102,6 +114,7 @@ const AREAS: &[&str] = &[
     "multicall",
     "events",
     "control",
+    "devices",
     "mmu",
     "va_mapping",
     "mmuext",
@@ -120,6 +133,7 @@ const AS_GUEST: &[&str] = &[
     "multicall",
     "events",
     "control",
+    "devices",
     "mmu",
     "va_mapping",
     "mmuext",
@@ -174,14 +188,26 @@ const CASES: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// Kernels that need two vCPUs.
-const TWO_VCPUS: &[&str] = &["events"];
+/// Numbers of processors, and of vCPUs of the first domain, on which each area runs once more.
+const SEVERAL: &[u32] = &[2, 4];
+
+/// Kernels that need several vCPUs; as many as there are processors, and eight of them on two.
+const SMP: &[&str] = &["vcpus"];
+
+/// Cases of kernels that need several vCPUs.
+const SMP_CASES: &[(&str, &[&str])] = &[("vcpus", &["last-down", "shutdown", "unhandled"])];
 
 /// All boots.
 pub fn all() -> Vec<Boot> {
     let mut boots: Vec<Boot> = AREAS.iter().map(|kernel| first(kernel)).collect();
     boots.extend(AS_GUEST.iter().map(|kernel| first(kernel).guest()));
-    boots.extend(TWO_VCPUS.iter().map(|kernel| first(kernel).cpus(2)));
+    for cpus in SEVERAL {
+        boots.extend(AREAS.iter().chain(SMP).map(|kernel| first(kernel).cpus(*cpus)));
+    }
+    boots.extend(SMP.iter().map(|kernel| first(kernel).cpus(2).vcpus(8)));
+    for (kernel, cases) in SMP_CASES {
+        boots.extend(cases.iter().map(|case| first(kernel).case(case).cpus(2)));
+    }
     for (kernel, cases) in CASES {
         boots.extend(cases.iter().map(|case| first(kernel).case(case)));
     }

@@ -1,7 +1,8 @@
 //! The differences that are known, with their reasons: the tables of `docs/abi-differences.md`.
 //!
 //! A line `` | `row` | `upstream` | `xen-lite` | why | `` lists one difference. In the name, `*` stands for any text; the value `*`
-//! stands for any value. All other lines are for people.
+//! stands for any value. An entry about an area is about the area's boots on several processors too. All other lines are for
+//! people.
 
 use super::rows::Difference;
 use anyhow::{Result, ensure};
@@ -44,7 +45,7 @@ impl Listed {
     /// Whether a difference is listed with its values; remembers that the entry was needed.
     pub fn covers(&self, difference: &Difference) -> bool {
         let fits = |entry: &&Entry| {
-            matches(&entry.row, &difference.row)
+            names(&entry.row, &difference.row)
                 && matches(&entry.upstream, &difference.upstream)
                 && matches(&entry.xen_lite, &difference.xen_lite)
         };
@@ -57,11 +58,20 @@ impl Listed {
 
     /// Entries about rows with one of these prefixes that nothing needed.
     pub fn unneeded(&self, prefixes: &[String]) -> Vec<&str> {
-        let ran =
-            |row: &str| prefixes.iter().any(|prefix| row.split_once('.').is_some_and(|(p, _)| p == prefix));
+        let ran = |row: &str| {
+            let area = row.split_once('.').map(|(prefix, _)| prefix);
+            prefixes.iter().any(|prefix| area.is_some_and(|area| area == prefix))
+        };
         let unneeded = self.entries.iter().filter(|entry| !entry.needed.load(Ordering::Relaxed));
         unneeded.map(|entry| entry.row.as_str()).filter(|row| ran(row)).collect()
     }
+}
+
+/// Whether the pattern names a row: as it is, or without the number of processors in its prefix.
+fn names(pattern: &str, row: &str) -> bool {
+    let Some((prefix, check)) = row.split_once('.') else { return matches(pattern, row) };
+    let single = prefix.split_once("-smp").map(|(area, _)| format!("{area}.{check}"));
+    matches(pattern, row) || single.is_some_and(|row| matches(pattern, &row))
 }
 
 /// Whether `text` is the pattern, in which `*` stands for any text.
@@ -97,6 +107,14 @@ mod tests {
         assert!(listed.covers(&difference("cpu.a", "0", "-EINVAL")));
         assert_eq!(listed.unneeded(&["cpu".into()]), ["cpu.leaf.*"]);
         assert!(listed.unneeded(&["mmu".into()]).is_empty());
+    }
+
+    #[test]
+    fn an_entry_covers_boots_on_several_processors() {
+        let listed = Listed::parse(PAGE).unwrap();
+        assert!(listed.covers(&difference("cpu-smp4.a", "0", "-EINVAL")));
+        assert!(!listed.covers(&difference("cpu-domu.a", "0", "-EINVAL")));
+        assert!(!listed.covers(&difference("cpu-domu-smp4.a", "0", "-EINVAL")));
     }
 
     #[test]

@@ -7,9 +7,11 @@
 //! finds the differences.
 //!
 //! A difference fails unless `docs/abi-differences.md` lists it with both values ([`listed`]); an entry there that was not needed
-//! fails too, so the page never claims more than is true.
+//! fails too, so the page never claims more than is true. When all boots ran, [`coverage`] holds `docs/abi-coverage.md`
+//! against what was called.
 
 pub mod boots;
+pub mod coverage;
 pub mod listed;
 pub mod rows;
 
@@ -20,6 +22,7 @@ use crate::qemu::{Boot as Start, Machine, Module};
 use crate::suite::{Options, Tally};
 use anyhow::{Context, Result};
 use boots::{Boot, Domain};
+use coverage::Seen;
 use listed::Listed;
 use rows::{Difference, Rows};
 use std::path::Path;
@@ -70,12 +73,13 @@ pub fn run(root: &Path, files: &Artifacts, options: &Options) -> Result<Tally> {
     let listed = Listed::parse(&text).with_context(|| format!("in {}", page.display()))?;
     let next = AtomicUsize::new(0);
     let tally = Mutex::new(Tally::default());
+    let seen = Mutex::new(Seen::default());
     std::thread::scope(|scope| {
         for _ in 0..options.jobs.max(1) {
             scope.spawn(|| {
                 while let Some(boot) = boots.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let started = Instant::now();
-                    let outcome = both(boot, files, options.slow);
+                    let outcome = both(boot, files, options.slow, &seen);
                     let mut tally = tally.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                     report(boot, outcome, &listed, started, &mut tally);
                 }
@@ -88,17 +92,39 @@ pub fn run(root: &Path, files: &Artifacts, options: &Options) -> Result<Tally> {
         tally.failed += 1;
         println!("FAILED {PAGE}: `{row}` does not differ as listed");
     }
+    if boots.len() == boots::all().len() {
+        let seen = seen.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+        tally.failed += gaps(root, &seen)?;
+    }
     Ok(tally)
 }
 
-/// The rows of both hypervisors.
-fn both(boot: &Boot, files: &Artifacts, slow: u32) -> Result<(Rows, Rows)> {
-    let upstream = one(boot, Hypervisor::Upstream, files, slow).context("on upstream")?;
-    let xen_lite = one(boot, Hypervisor::XenLite, files, slow).context("on xen-lite")?;
-    Ok((upstream, xen_lite))
+/// Prints what the page of what is supported claims and no row showed; tells how much that is.
+fn gaps(root: &Path, seen: &Seen) -> Result<usize> {
+    let page = root.join(coverage::PAGE);
+    let text = std::fs::read_to_string(&page).with_context(|| format!("reading {}", page.display()))?;
+    let gaps = coverage::gaps(&text, seen);
+    for gap in &gaps {
+        println!("FAILED {}: {gap}", coverage::PAGE);
+    }
+    Ok(gaps.len())
 }
 
-fn one(boot: &Boot, hypervisor: Hypervisor, files: &Artifacts, slow: u32) -> Result<Rows> {
+/// The rows of both hypervisors; notes what was called on xen-lite.
+fn both(boot: &Boot, files: &Artifacts, slow: u32, seen: &Mutex<Seen>) -> Result<(Rows, Rows)> {
+    let upstream = one(boot, Hypervisor::Upstream, files, slow).context("on upstream")?;
+    let xen_lite = one(boot, Hypervisor::XenLite, files, slow).context("on xen-lite")?;
+    seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner).add(&xen_lite.transcript);
+    Ok((upstream.rows, xen_lite.rows))
+}
+
+/// What a boot printed.
+struct Printed {
+    rows: Rows,
+    transcript: String,
+}
+
+fn one(boot: &Boot, hypervisor: Hypervisor, files: &Artifacts, slow: u32) -> Result<Printed> {
     let log = files.log(&format!("{}@{}", boot.name(), hypervisor.name()));
     let mut console = Console::start(&machine(boot, hypervisor, files), &log)?;
     let until = Instant::now() + Duration::from_secs(LIMIT * u64::from(slow));
@@ -117,7 +143,8 @@ fn one(boot: &Boot, hypervisor: Hypervisor, files: &Artifacts, slow: u32) -> Res
     };
     // The rest of the line.
     console.wait_for_end(Instant::now() + Duration::from_millis(200))?;
-    rows::collect(&console.transcript(), &boot.prefix(), end)
+    let transcript = console.transcript();
+    Ok(Printed { rows: rows::collect(&transcript, &boot.prefix(), end)?, transcript })
 }
 
 fn machine(boot: &Boot, hypervisor: Hypervisor, files: &Artifacts) -> Machine {
