@@ -175,7 +175,7 @@ impl Domain {
     /// One of its vCPUs.
     #[inline(always)]
     pub fn vcpu(&self, id: VcpuId) -> Option<&Arc<Vcpu>> {
-        self.vcpus().get(id.index())
+        crate::speculation::get(self.vcpus(), id.index())
     }
 
     /// Gives it vCPUs, once (`XEN_DOMCTL_max_vcpus`).

@@ -119,7 +119,7 @@ impl<P: Platform> View<'_, '_, '_, P> {
         if index >= u64::from(state.gdt_entries) {
             return None;
         }
-        let frame = *state.gdt.get(index as usize / 512)?;
+        let frame = *crate::speculation::get(&state.gdt, index as usize / 512)?;
         (frame != Mfn::INVALID).then(|| self.hv.platform.load(frame, index as usize % 512))
     }
 

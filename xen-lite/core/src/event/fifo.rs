@@ -24,6 +24,7 @@ use crate::effects::Effects;
 use crate::fail::{Errno, Fail};
 use crate::frame::{Kind, get_page_type, put_page_type};
 use crate::platform::Platform;
+use crate::speculation;
 
 /// Queues of a vCPU.
 pub(super) const QUEUES: usize = abi::event_channel::EVTCHN_FIFO_PRIORITY_MIN as usize + 1;
@@ -127,7 +128,7 @@ impl Fifo {
 
     fn word(&self, port: u32) -> Option<Word> {
         let port = port as usize;
-        let mfn = *self.pages.get(port / WORDS_PER_PAGE)?;
+        let mfn = *speculation::get(&self.pages, port / WORDS_PER_PAGE)?;
         Some(Word { mfn, index: port % WORDS_PER_PAGE / 2, shift: (port as u32 & 1) * 32 })
     }
 }
@@ -186,7 +187,7 @@ fn link<P: Platform>(
 /// The event is not linked, so where it was last, it is not the last any more.
 fn leave_queue(domain: &Domain, port: EvtchnPort, slot: &Port) {
     let queue = slot.fifo.queue.get();
-    let Some(vcpu) = domain.vcpus().get(queue as usize / QUEUES) else { return };
+    let Some(vcpu) = speculation::get(domain.vcpus(), queue as usize / QUEUES) else { return };
     let tail = &vcpu.events.tails[queue as usize % QUEUES];
     let _ = tail.compare_exchange(port.raw(), 0, Ordering::Relaxed, Ordering::Relaxed);
 }

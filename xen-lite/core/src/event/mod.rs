@@ -34,6 +34,7 @@ use crate::addr::{DomId, EvtchnPort, VcpuId};
 use crate::domain::Domain;
 use crate::fail::Errno;
 use crate::platform::Platform;
+use crate::speculation;
 
 mod close;
 mod deliver;
@@ -158,12 +159,12 @@ impl Table {
     /// A port that exists.
     #[inline(always)]
     pub(crate) fn get(&self, port: EvtchnPort) -> Option<&Port> {
-        self.buckets.get(port.index() / BUCKET).map(|bucket| &bucket[port.index() % BUCKET])
+        speculation::get(&self.buckets, port.index() / BUCKET).map(|bucket| &bucket[port.index() % BUCKET])
     }
 
     #[inline(always)]
     pub(crate) fn get_mut(&mut self, port: EvtchnPort) -> Option<&mut Port> {
-        self.buckets.get_mut(port.index() / BUCKET).map(|bucket| &mut bucket[port.index() % BUCKET])
+        speculation::get_mut(&mut self.buckets, port.index() / BUCKET).map(|bucket| &mut bucket[port.index() % BUCKET])
     }
 
     /// The lowest free port, which the caller binds under the same lock. A closed port that the guest still has in a queue is not

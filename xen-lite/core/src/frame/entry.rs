@@ -14,6 +14,7 @@ use crate::addr::{DomId, Mfn};
 use crate::fail::Errno;
 use crate::hypervisor::Hypervisor;
 use crate::platform::Platform;
+use crate::speculation::l1tf;
 
 /// For whom an entry is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +88,26 @@ fn get_l1_slow<P: Platform>(hv: &Hypervisor<P>, entry: u64, by: &Mapper) -> Resu
         log::debug!("{}: L1 entry {entry:#x} for a frame of {}, which is {found:?}", by.table, by.pages);
         Stop::Errno(Errno::EBUSY)
     })
+}
+
+/// Checks an entry, of whatever level, that is not present: on CPUs with L1TF it must name no RAM ([`l1tf`]).
+///
+/// # Errors
+/// `EINVAL`.
+#[inline(always)]
+pub fn check_absent<P: Platform>(hv: &Hypervisor<P>, entry: u64, hardware: bool) -> Result<(), Stop> {
+    if entry == 0 { Ok(()) } else { check_absent_slow(hv, entry, hardware) }
+}
+
+#[cold]
+#[inline(never)]
+fn check_absent_slow<P: Platform>(hv: &Hypervisor<P>, entry: u64, hardware: bool) -> Result<(), Stop> {
+    let end = hv.frames.len() << crate::addr::PAGE_SHIFT;
+    if !hv.config.speculation.l1tf_for(hardware) || l1tf::is_safe(entry, end) {
+        return Ok(());
+    }
+    log::debug!("entry {entry:#x} is not present and names RAM: refused, as the CPU might read it (L1TF)");
+    Err(Stop::Errno(Errno::EINVAL))
 }
 
 fn get_io<P: Platform>(hv: &Hypervisor<P>, mfn: Mfn, entry: u64, by: &Mapper) -> Result<u64, Stop> {

@@ -123,7 +123,7 @@ impl FrameTable {
 
     #[inline(always)]
     pub(super) fn info(&self, mfn: Mfn) -> Option<&'static FrameInfo> {
-        self.info.get(mfn.index())
+        crate::speculation::get(self.info, mfn.index())
     }
 
     #[inline(always)]

@@ -4,7 +4,7 @@
 //! waits, after at least one entry, and say how far they came: entries below that number hold references, the others none.
 
 use super::descriptor;
-use super::entry::{Mapper, get_l1, get_table, put_l1, put_table};
+use super::entry::{Mapper, check_absent, get_l1, get_table, put_l1, put_table};
 use super::info::Kind;
 use super::pte::{self, HYPERVISOR_SLOTS, PRESENT};
 use super::types::{Stop, Unfinished};
@@ -42,6 +42,7 @@ fn check_l1<P: Platform>(
     for at in from..PAGE_WORDS {
         let entry = hv.platform.load(mfn, at);
         if entry & PRESENT == 0 {
+            check_absent(hv, entry, by.hardware).map_err(|stop| (at, stop))?;
             continue;
         }
         let flip = get_l1(hv, entry, &by).map_err(|stop| (at, stop))?;
@@ -67,6 +68,9 @@ fn check_table<P: Platform>(
         }
         let entry = hv.platform.load(mfn, at);
         if entry & PRESENT == 0 {
+            if entry != 0 {
+                check_absent(hv, entry, Mapper::own(hv, domain).hardware).map_err(|stop| (at, stop))?;
+            }
             continue;
         }
         if worked && hv.platform.interrupt_pending() {

@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use super::Status;
 use crate::addr::{GrantRef, Mfn};
 use crate::domain::Domain;
+use crate::speculation;
 
 /// Handles in a bucket.
 const BUCKET: usize = 128;
@@ -75,7 +76,7 @@ impl Maptrack {
     }
 
     fn slot(&mut self, handle: u32) -> Option<&mut Slot> {
-        self.buckets.get_mut(handle as usize / BUCKET).map(|bucket| &mut bucket[handle as usize % BUCKET])
+        speculation::get_mut(&mut self.buckets, handle as usize / BUCKET).map(|bucket| &mut bucket[handle as usize % BUCKET])
     }
 
     pub(super) fn get(&mut self, handle: u32) -> Option<&mut Mapping> {

@@ -13,6 +13,7 @@ use crate::domain::Domain;
 use crate::fail::Errno;
 use crate::mm;
 use crate::platform::Platform;
+use crate::speculation;
 
 /// Entries in a frame of the shared table: one for each 64-bit word.
 const PER_FRAME: usize = PAGE_WORDS;
@@ -92,13 +93,12 @@ impl Table {
     }
 
     fn active(&mut self, reference: GrantRef) -> Option<&mut Active> {
-        self.active
-            .get_mut(reference.index() / PER_FRAME)
+        speculation::get_mut(&mut self.active, reference.index() / PER_FRAME)
             .map(|frame| &mut frame[reference.index() % PER_FRAME])
     }
 
     fn place(&self, reference: GrantRef) -> Option<(Mfn, usize)> {
-        Some((*self.frames.get(reference.index() / PER_FRAME)?, reference.index() % PER_FRAME))
+        Some((*speculation::get(&self.frames, reference.index() / PER_FRAME)?, reference.index() % PER_FRAME))
     }
 
     /// Whether an entry may have another user: as upstream, not when there are many of any sort.
@@ -218,7 +218,7 @@ fn add_frame<P: Platform>(hv: &Hypervisor<P>, domain: DomId, table: &mut Table) 
 /// As [`grow`].
 pub fn frame<P: Platform>(hv: &Hypervisor<P>, domain: &Arc<Domain>, index: u32) -> Result<Mfn, Errno> {
     grow(hv, domain, index.checked_add(1).ok_or(Errno::EINVAL)?)?;
-    domain.grants.table.lock().frames.get(index as usize).copied().ok_or(Errno::EINVAL)
+    speculation::get(&domain.grants.table.lock().frames, index as usize).copied().ok_or(Errno::EINVAL)
 }
 
 /// `GNTTABOP_swap_grant_ref`: exchanges two entries that are not in use.

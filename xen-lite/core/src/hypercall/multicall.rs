@@ -9,7 +9,7 @@ use core::mem::offset_of;
 use zerocopy::IntoBytes;
 
 use super::guest::{GuestHandle, range_ok, write_one};
-use super::{Args, Caller, dispatch};
+use super::{bounded, Args, Caller, dispatch};
 use crate::Hypervisor;
 use crate::addr::GuestVirt;
 use crate::effects::{Done, Effects, Todo};
@@ -53,7 +53,7 @@ fn run<P: Platform>(
         let address = start + index * size_of::<MulticallEntry>() as u64;
         let mut entry = entries.read(hv, index)?;
         let mode = caller.state.mode;
-        let value = match dispatch(hv, caller, entry.op, &mut entry.args) {
+        let value = match dispatch(hv, caller, bounded(entry.op), &mut entry.args) {
             Ok(done) => {
                 effects = effects.and(done.effects);
                 if caller.state.mode != mode || done.effects.todo.contains(Todo::REGS_REPLACED) {

@@ -17,7 +17,7 @@ const PER_PAGE: usize = 512;
 /// The frame of page `page` of the running vCPU's LDT, held from now on; `None` when the LDT does not reach there, or the guest has not
 /// mapped a fit frame.
 pub fn ldt_frame<P: Platform>(hv: &Hypervisor<P>, caller: &mut Caller<'_>, page: usize) -> Option<Mfn> {
-    let held = *caller.state.ldt.get(page)?;
+    let held = *crate::speculation::get(&caller.state.ldt, page)?;
     if held != Mfn::INVALID {
         return Some(held);
     }

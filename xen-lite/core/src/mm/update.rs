@@ -7,7 +7,7 @@ use core::sync::atomic::Ordering;
 
 use crate::addr::{DomId, Mfn};
 use crate::fail::Errno;
-use crate::frame::entry::{Mapper, get_l1, get_table, put_l1, put_table};
+use crate::frame::entry::{Mapper, check_absent, get_l1, get_table, put_l1, put_table};
 use crate::frame::pte::{self, ACCESSED, DIRTY, HYPERVISOR_SLOTS, PRESENT};
 use crate::frame::{Stop, Unfinished};
 use crate::hypervisor::Hypervisor;
@@ -86,7 +86,12 @@ pub fn update_l1<P: Platform>(
             return Ok(Ok(()));
         }
     }
-    let flip = if new & PRESENT != 0 { get_l1(hv, new, by)? } else { 0 };
+    let flip = if new & PRESENT != 0 {
+        get_l1(hv, new, by)?
+    } else {
+        check_absent(hv, new, by.hardware)?;
+        0
+    };
     match exchange(hv, table, index, old, adjusted ^ flip, how) {
         Ok(was) => {
             put_l1(hv, was);
@@ -128,6 +133,8 @@ pub fn update_table<P: Platform>(
     }
     if new & PRESENT != 0 {
         get_table(hv, new, level, table, domain)?;
+    } else if new != 0 {
+        check_absent(hv, new, Mapper::own(hv, domain).hardware)?;
     }
     match exchange(hv, table, index, old, adjusted, how) {
         Ok(was) => {

@@ -32,6 +32,13 @@ fn mask(number: u64, count: u64) -> u64 {
     u64::from(core::hint::black_box(number) < count).wrapping_neg()
 }
 
+/// As [`get`], to change the element.
+#[inline(always)]
+pub fn get_mut<T>(table: &mut [T], number: usize) -> Option<&mut T> {
+    let count = table.len();
+    if number < count { table.get_mut(index(number, count)) } else { None }
+}
+
 /// An element of a table by a guest's number; `None` past its end, and nothing behind the end even in speculation.
 #[inline(always)]
 pub fn get<T>(table: &[T], number: usize) -> Option<&T> {

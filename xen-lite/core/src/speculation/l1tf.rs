@@ -45,6 +45,46 @@ mod tests {
         }
     }
 
+    /// With the weakness, a domain without hardware gets no such entry into any table, by no way; the first domain may.
+    #[test]
+    fn tables_refuse_them() {
+        use crate::addr::VcpuId;
+        use crate::fail::{Errno, Fail};
+        use crate::hypercall::mm::mmu_update;
+        use crate::mm::testing::space_of;
+        use crate::platform::Platform;
+        for (privileged, affected, verdict) in
+            [(false, true, Err(Fail::Errno(Errno::EINVAL))), (false, false, Ok(())), (true, true, Ok(()))]
+        {
+            let mut space = space_of(privileged);
+            space.hv.config.speculation.l1tf_domu = affected;
+            let write = |table: crate::addr::Mfn, value: u64| {
+                let list = space.put(0, &[table.raw() << 12 | 40 << 3, value]);
+                space.call(|hv, caller| mmu_update(hv, caller, &mut [list, 1, 0, 0x7ff0, 0, 0])).map(drop)
+            };
+            let ram = space.foreign.raw() << 12 | 0x80;
+            for table in [space.l1, space.l2, space.l3, space.root] {
+                assert_eq!(write(table, ram), verdict);
+                assert_eq!(write(table, 0), Ok(()));
+                assert_eq!(write(table, !ram & !PRESENT), Ok(()), "inverted");
+                assert_eq!(write(table, 0), Ok(()));
+            }
+            // The same in tables that are yet to be validated.
+            for kind in [crate::frame::Kind::L1, crate::frame::Kind::L2] {
+                let table = space.spare(0);
+                space.hv.platform.clear(table);
+                space.hv.platform.store(table, 7, ram);
+                let found = crate::frame::get_page_type(&space.hv, table, space.domain.id, kind);
+                assert_eq!(found.is_ok(), verdict.is_ok(), "{kind:?}");
+                if found.is_ok() {
+                    crate::frame::put_page_type(&space.hv, table);
+                }
+            }
+            assert!(space.domain.vcpu(VcpuId::new(0)).is_some());
+            space.audit();
+        }
+    }
+
     /// What Linux stores for a page that is not present: address bits inverted.
     #[test]
     fn inverted_addresses_are_safe() {

@@ -27,6 +27,6 @@ mod tests;
 
 pub use affected::Affected;
 pub use cpu::{ArchCaps, Cpu, Offer, Vendor, signature};
-pub use index::{get, index};
+pub use index::{get, get_mut, index};
 pub use options::{ByKind, EXPECTED, SpecOptions};
 pub use policy::{Policy, Steps, spec_ctrl};
