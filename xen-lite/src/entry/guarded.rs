@@ -21,6 +21,8 @@
 use core::arch::global_asm;
 
 use xen_lite_core::domain::{Mode, Registers};
+use xen_lite_core::effects::Effects;
+use xen_lite_core::fail::Why;
 use xen_lite_core::hypercall::{self, Caller};
 use xen_lite_core::speculation::{Policy, Steps};
 use xen_lite_core::trap;
@@ -555,15 +557,6 @@ pub fn is_used() -> bool {
     policy().guards_entries()
 }
 
-/// Notes the running vCPU's roots for the exit.
-fn before_exit(cpu: &PerCpu) {
-    if !split::is_used() {
-        return;
-    }
-    let wanted = cpu.running().is_some_and(|running| policy().xpti_for(running.domain.privileged));
-    if wanted { split::select(cpu) } else { cpu.guest_root.set(0) }
-}
-
 /// Whatever stopped a guest. Returns the registers of the vCPU to resume.
 ///
 /// # Safety
@@ -572,22 +565,59 @@ unsafe extern "C" fn guarded_exit(registers: *mut Registers) -> *mut Registers {
     let cpu = PerCpu::get();
     // SAFETY: S-06: the entry code gives the running vCPU's registers.
     let vector = unsafe { (*registers).vector };
-    let resume = if vector == SYSCALL {
-        let Some(running) = cpu.running() else { unreachable!("SYSCALL without a running vCPU") };
-        // SAFETY: S-06: as above, and nothing else refers to the state.
-        let state = unsafe { &mut *running.state };
-        let mut caller = Caller::new(&running.domain, &running.vcpu, state);
-        let result = match caller.state.mode {
-            Mode::User => trap::syscall(hv(), &mut caller),
-            Mode::Kernel => hypercall::enter(hv(), &mut caller),
-        };
-        run::finish(cpu, result)
+    let resumed = if vector == SYSCALL {
+        guarded_syscall_exit(cpu, registers)
     } else {
         // SAFETY: S-08: as the caller promises; all registers are saved.
-        unsafe { exit::guest_exit(registers) }
+        unsafe { exit::guest_exit(registers) }.registers
     };
-    before_exit(cpu);
-    resume.registers
+    split::select(cpu);
+    resumed
+}
+
+/// SYSCALL from 64-bit code: a hypercall of the guest's kernel, or a system call of its user mode.
+#[inline(always)]
+fn guarded_syscall_exit(cpu: &'static PerCpu, registers: *mut Registers) -> *mut Registers {
+    let Some(running) = cpu.running() else { unreachable!("SYSCALL without a running vCPU") };
+    // SAFETY: S-06: a guest ran until now, and nothing else refers to its state.
+    let state = unsafe { &mut *running.state };
+    let mut caller = Caller::new(&running.domain, &running.vcpu, state);
+    let result = match caller.state.mode {
+        Mode::User => user_syscall(&mut caller),
+        // The most frequent one, without the table.
+        Mode::Kernel if caller.state.regs.rax == abi::xen::hypercall::IRET => iret(&mut caller),
+        Mode::Kernel => hypercall::enter(hv(), &mut caller),
+    };
+    if result == Ok(Effects::NONE) && !trap::has_pending(hv(), &caller) {
+        return registers;
+    }
+    conclude(cpu, caller, result)
+}
+
+#[inline(never)]
+fn user_syscall(caller: &mut Caller<'_>) -> Result<Effects, Why> {
+    trap::syscall(hv(), caller)
+}
+
+#[inline(never)]
+fn iret(caller: &mut Caller<'_>) -> Result<Effects, Why> {
+    trap::iret(hv(), caller)
+}
+
+/// A call with consequences, or something waits for the vCPU.
+#[inline(never)]
+fn conclude(
+    cpu: &'static PerCpu,
+    mut caller: Caller<'_>,
+    mut result: Result<Effects, Why>,
+) -> *mut Registers {
+    if result == Ok(Effects::NONE) {
+        result = trap::deliver_pending(hv(), &mut caller);
+        if result == Ok(Effects::NONE) {
+            return &raw mut caller.state.regs;
+        }
+    }
+    run::finish(cpu, result).registers
 }
 
 /// Starts the first vCPU on the calling CPU, whose registers these are.
@@ -595,7 +625,7 @@ unsafe extern "C" fn guarded_exit(registers: *mut Registers) -> *mut Registers {
 /// # Safety
 /// S-08: as for [`super::enter`].
 pub unsafe fn enter(registers: *mut Registers) -> ! {
-    before_exit(PerCpu::get());
+    split::select(PerCpu::get());
     // SAFETY: S-08: as the caller promises.
     unsafe { guarded_first(registers) }
 }
@@ -612,6 +642,7 @@ pub fn forget(cpu: &PerCpu) {
             unsafe { ((end - word * 8) as *mut u64).write_volatile(0) };
         }
     }
+    split::forget(cpu);
     if policy().ibpb {
         // SAFETY: S-04: the policy asks for it only where the CPU has it.
         unsafe { msr::write(msr::PRED_CMD, msr::PRED_CMD_IBPB) };

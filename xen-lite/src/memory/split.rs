@@ -32,6 +32,7 @@ use xen_lite_core::addr::CpuId;
 
 use super::{Memory, PAGE, direct, tables, window_entry};
 use crate::cpu::{PerCpu, descriptors, idt};
+use crate::entry::guarded;
 use crate::layout::{self, HYPERVISOR_SLOTS, MAX_CPUS};
 
 /// Copies that each CPU keeps, so that a guest that goes to and fro between roots has each copied once.
@@ -62,6 +63,9 @@ struct Roots {
     selected: AtomicUsize,
     /// The one to be given up next.
     oldest: AtomicUsize,
+    /// The running vCPU's root at its last exit, and the generation then: there is nothing to do if both are the same.
+    last: AtomicU64,
+    last_generation: AtomicU64,
 }
 
 static CPUS: [AtomicPtr<Roots>; MAX_CPUS] = [const { AtomicPtr::new(core::ptr::null_mut()) }; MAX_CPUS];
@@ -193,27 +197,53 @@ fn copy(root: &Root) {
         return;
     }
     for slot in (0..*HYPERVISOR_SLOTS.start()).chain(HYPERVISOR_SLOTS.end() + 1..512) {
-        let entry = direct::read(source, slot);
-        let linear = entry & PRESENT != 0 && entry & ADDRESS == source;
-        direct::write(root.address, slot, if linear { entry ^ source ^ root.address } else { entry });
+        // An NMI in between may have written what is newer here; then this entry is older, and is read again.
+        loop {
+            let entry = direct::read(source, slot);
+            let linear = entry & PRESENT != 0 && entry & ADDRESS == source;
+            direct::write(root.address, slot, if linear { entry ^ source ^ root.address } else { entry });
+            compiler_fence(Ordering::SeqCst);
+            if direct::read(source, slot) == entry {
+                break;
+            }
+        }
     }
 }
 
-/// Makes the running vCPU's root one that the CPU has a true copy of, and notes it for the exit.
-#[inline]
+/// Has a true copy of the running vCPU's root ready for the exit, if it is to run on one.
+#[inline(always)]
 pub fn select(cpu: &PerCpu) {
     let Some(roots) = of(cpu.id) else { return };
-    let source = cpu.root.get();
-    let selected = &roots.all[roots.selected.load(Ordering::Relaxed) % ROOTS];
-    let is_true = selected.source.load(Ordering::Relaxed) == source
-        && selected.generation.load(Ordering::Relaxed) == GENERATION.load(Ordering::SeqCst);
-    if !is_true || cpu.guest_root.get() != selected.address {
-        select_other(cpu, roots, source);
+    let generation = GENERATION.load(Ordering::SeqCst);
+    if roots.last.load(Ordering::Relaxed) != cpu.root.get()
+        || roots.last_generation.load(Ordering::Relaxed) != generation
+    {
+        select_anew(cpu, roots);
+    }
+}
+
+/// Another vCPU is about to run on the CPU.
+pub fn forget(cpu: &PerCpu) {
+    if let Some(roots) = of(cpu.id) {
+        roots.last.store(0, Ordering::Relaxed);
     }
 }
 
 #[inline(never)]
-fn select_other(cpu: &PerCpu, roots: &Roots, source: u64) {
+fn select_anew(cpu: &PerCpu, roots: &Roots) {
+    let source = cpu.root.get();
+    let wanted = cpu.running().is_some_and(|running| guarded::policy().xpti_for(running.domain.privileged));
+    let generation = if wanted {
+        select_other(cpu, roots, source)
+    } else {
+        cpu.guest_root.set(0);
+        GENERATION.load(Ordering::SeqCst)
+    };
+    roots.last.store(source, Ordering::Relaxed);
+    roots.last_generation.store(generation, Ordering::Relaxed);
+}
+
+fn select_other(cpu: &PerCpu, roots: &Roots, source: u64) -> u64 {
     let found = roots.all.iter().position(|root| root.source.load(Ordering::Relaxed) == source);
     let chosen = found.unwrap_or_else(|| {
         let oldest = roots.oldest.load(Ordering::Relaxed) % ROOTS;
@@ -232,6 +262,7 @@ fn select_other(cpu: &PerCpu, roots: &Roots, source: u64) {
         root.generation.store(generation, Ordering::Relaxed);
     }
     cpu.guest_root.set(root.address);
+    generation
 }
 
 /// In an NMI: another CPU has changed a root.

@@ -164,7 +164,8 @@ impl Table {
 
     #[inline(always)]
     pub(crate) fn get_mut(&mut self, port: EvtchnPort) -> Option<&mut Port> {
-        speculation::get_mut(&mut self.buckets, port.index() / BUCKET).map(|bucket| &mut bucket[port.index() % BUCKET])
+        speculation::get_mut(&mut self.buckets, port.index() / BUCKET)
+            .map(|bucket| &mut bucket[port.index() % BUCKET])
     }
 
     /// The lowest free port, which the caller binds under the same lock. A closed port that the guest still has in a queue is not
@@ -202,6 +203,11 @@ impl Table {
             }
         }
         Err(Errno::ENOSPC)
+    }
+
+    /// Whether a port is free, and may be bound.
+    pub(crate) fn is_free(&self, port: EvtchnPort) -> bool {
+        !self.closed && matches!(self.get(port), Some(Port { channel: Channel::Free, .. }))
     }
 
     /// Whether the guest has the port in a queue.

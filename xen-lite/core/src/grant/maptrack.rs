@@ -76,7 +76,8 @@ impl Maptrack {
     }
 
     fn slot(&mut self, handle: u32) -> Option<&mut Slot> {
-        speculation::get_mut(&mut self.buckets, handle as usize / BUCKET).map(|bucket| &mut bucket[handle as usize % BUCKET])
+        speculation::get_mut(&mut self.buckets, handle as usize / BUCKET)
+            .map(|bucket| &mut bucket[handle as usize % BUCKET])
     }
 
     pub(super) fn get(&mut self, handle: u32) -> Option<&mut Mapping> {

@@ -9,7 +9,7 @@ use core::mem::offset_of;
 use zerocopy::IntoBytes;
 
 use super::guest::{GuestHandle, range_ok, write_one};
-use super::{bounded, Args, Caller, dispatch};
+use super::{Args, Caller, bounded, dispatch};
 use crate::Hypervisor;
 use crate::addr::GuestVirt;
 use crate::effects::{Done, Effects, Todo};
