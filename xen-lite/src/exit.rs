@@ -4,6 +4,8 @@
 //! always the same: the reason is handed to the core, which answers with effects or with the reason to end the domain;
 //! [`crate::run::finish`] carries that out and says which vCPU goes on.
 
+use core::sync::atomic::Ordering;
+
 use xen_lite_core::domain::{Mode, Registers, VcpuState};
 use xen_lite_core::effects::{Done, Effects, Todo};
 use xen_lite_core::fail::{Fail, Why};
@@ -15,21 +17,30 @@ use crate::entry::{RETURN_FAULT, SYSCALL32, SYSENTER};
 use crate::hypervisor::hv;
 use crate::{entry, fixup, interrupt, panic, run};
 
-/// How the entry code goes on: in RAX and RDX.
+/// How the entry code goes on after the long way: in RAX.
 #[repr(C)]
 pub struct Resume {
-    /// Registers of the vCPU to resume.
+    /// Registers of the vCPU to resume, all of which are loaded.
     pub registers: *mut Registers,
-    /// [`IRETQ`], [`SYSRET`] or [`LONG_WAY`]; the latter two only after SYSCALL.
-    pub how: u64,
 }
 
-/// All registers are loaded. After SYSCALL, it is the same vCPU, and RBX, RBP and R12 to R15 are unchanged.
-pub const IRETQ: u64 = 0;
-/// The same vCPU goes on with flat selectors; RBX, RBP and R12 to R15 are unchanged, and RCX and R11 may be lost.
-pub const SYSRET: u64 = 1;
-/// The entry code saves RBX, RBP and R12 to R15, and calls [`guest_syscall_long`].
+/// What a hypercall led to: in RAX and RDX.
+#[repr(C)]
+pub struct Answer {
+    /// The result, for [`DONE`].
+    value: u64,
+    /// [`DONE`], [`IRETQ`] or [`LONG_WAY`].
+    how: u64,
+}
+
+/// The same vCPU goes on, with RBX, RBP and R12 to R15 as they are. After a hypercall, the result is to be put into RAX.
+pub const DONE: u64 = 0;
+/// After a hypercall: the same vCPU goes on by IRETQ, with its registers as they are in memory; RBX, RBP and R12 to R15 as they are.
+pub const IRETQ: u64 = 1;
+/// What is left to do is noted: the entry code saves RBX, RBP and R12 to R15, and calls [`guest_long`].
 pub const LONG_WAY: u64 = 2;
+/// Nothing is done yet: the entry code saves RBX, RBP and R12 to R15, and calls [`guest_exit`].
+pub const ALL_REGISTERS: u64 = 3;
 
 const OFFSET_OF_REGISTERS: usize = core::mem::offset_of!(VcpuState, regs);
 
@@ -43,77 +54,126 @@ unsafe fn state_of<'a>(registers: *mut Registers) -> &'a mut VcpuState {
     unsafe { &mut *registers.byte_sub(OFFSET_OF_REGISTERS).cast::<VcpuState>() }
 }
 
-/// SYSCALL from 64-bit code: a hypercall of the guest's kernel, or a system call of its user mode. The entry code gives the
-/// arguments of a hypercall once more, as [`hypercall::Args`]. All that is not needed for a hypercall without consequences is in
-/// functions apart, so that this one has few registers to keep.
+/// A hypercall by its number, with its registers and arguments.
+type Entry = unsafe extern "C" fn(*mut Registers, *mut hypercall::Args) -> Answer;
+
+/// `[f::<0>, f::<1>, ...]`
+macro_rules! by_number {
+    ($function:ident: $($high:literal)*) => {
+        [$(
+            $function::<{ $high * 8 }>, $function::<{ $high * 8 + 1 }>, $function::<{ $high * 8 + 2 }>,
+            $function::<{ $high * 8 + 3 }>, $function::<{ $high * 8 + 4 }>, $function::<{ $high * 8 + 5 }>,
+            $function::<{ $high * 8 + 6 }>, $function::<{ $high * 8 + 7 }>,
+        )*]
+    };
+}
+
+/// The hypercalls, for the entry code. Each has a function of its own, so that what its shim never does costs nothing.
+pub static HYPERCALLS: [Entry; hypercall::NUMBERS] = by_number!(guest_hypercall: 0 1 2 3 4 5 6 7);
+
+/// SYSCALL from 64-bit code of the guest's kernel, with this number.
 ///
 /// # Safety
 /// S-08: called by the entry code alone.
-pub unsafe extern "C" fn guest_syscall(registers: *mut Registers, args: *mut hypercall::Args) -> Resume {
-    let Some(running) = PerCpu::get().running() else { unreachable!("SYSCALL without a running vCPU") };
+unsafe extern "C" fn guest_hypercall<const NUMBER: usize>(
+    registers: *mut Registers,
+    args: *mut hypercall::Args,
+) -> Answer {
     // SAFETY: S-06: the entry code gives the running vCPU's registers.
-    let state = unsafe { state_of(registers) };
-    let mut caller = Caller::new(&running.domain, &running.vcpu, state);
-    if caller.state.mode == Mode::User {
-        return user_syscall(&mut caller, registers);
+    let mut caller = unsafe { caller_of(registers) };
+    if NUMBER == abi::xen::hypercall::IRET as usize {
+        return guest_iret(caller);
     }
-    let number = caller.state.regs.rax;
     // SAFETY: S-08: the entry code put them on this stack, and uses them no more.
     let args = unsafe { &mut *args };
-    let outcome = hypercall::dispatch(hv(), &mut caller, number, args);
-    if let Ok(done) = &outcome
-        && is_nothing(&done.effects)
-    {
-        caller.state.regs.rax = done.value as u64;
-        let done = !trap::has_pending(hv(), &caller) || deliver_or_note(&mut caller);
-        return Resume { registers, how: if done { SYSRET } else { LONG_WAY } };
+    match hypercall::dispatch(hv(), &mut caller, NUMBER as u64, args) {
+        Ok(done) if is_nothing(&done.effects) => Answer { value: done.value as u64, how: DONE },
+        Err(Fail::Errno(errno)) => Answer { value: errno.as_ret() as u64, how: DONE },
+        outcome => conclude(caller, &outcome, args),
     }
-    conclude(&mut caller, registers, &outcome, args)
 }
 
-#[inline(never)]
-fn user_syscall(caller: &mut Caller<'_>, registers: *mut Registers) -> Resume {
-    let result = trap::syscall(hv(), caller);
-    leave_syscall(caller, registers, result, SYSRET)
+/// The running vCPU as a caller.
+///
+/// # Safety
+/// S-06: the registers are those of the vCPU that runs on this CPU; the entry code gives them once, and nothing else refers to its
+/// state.
+#[inline(always)]
+unsafe fn caller_of(registers: *mut Registers) -> Caller<'static> {
+    // SAFETY: S-06: as the caller promises; a guest ran until now.
+    unsafe {
+        let running = PerCpu::get().running_now();
+        Caller::new(&running.domain, &running.vcpu, state_of(registers))
+    }
 }
 
-/// A hypercall with consequences, or with an error.
+/// A hypercall with consequences.
 #[inline(never)]
-fn conclude(
-    caller: &mut Caller<'_>,
-    registers: *mut Registers,
-    outcome: &Result<Done, Fail>,
-    args: &hypercall::Args,
-) -> Resume {
+fn conclude(mut caller: Caller<'_>, outcome: &Result<Done, Fail>, args: &hypercall::Args) -> Answer {
     match *outcome {
         Ok(done) if !done.effects.todo.intersects(NOT_BY_SYSRET) => {
-            caller.state.regs.rax = done.value as u64;
-            if !is_nothing(&done.effects) {
-                run::apply_effects(PerCpu::get(), caller.state, done.effects);
-            }
-            leave_syscall(caller, registers, Ok(Effects::NONE), SYSRET)
+            run::apply_effects(PerCpu::get(), caller.state, done.effects);
+            Answer { value: done.value as u64, how: DONE }
         }
         outcome => {
-            let result = hypercall::conclude(caller, outcome, args);
-            leave_syscall(caller, registers, result, SYSRET)
+            let result = hypercall::conclude(&mut caller, outcome, args);
+            PerCpu::get().unfinished.set(result);
+            Answer { value: 0, how: LONG_WAY }
         }
     }
 }
 
-/// SYSCALL with the number of `iret`, the most frequent hypercall of all: the table is passed by.
+/// The hypercall `iret`, if it is not so simple that the entry code could do it.
+#[inline(always)]
+fn guest_iret(mut caller: Caller<'_>) -> Answer {
+    let result = trap::iret(hv(), &mut caller);
+    let done = note(result) == DONE && (!trap::has_pending(hv(), &caller) || deliver(&mut caller) == DONE);
+    Answer { value: 0, how: if done { IRETQ } else { LONG_WAY } }
+}
+
+/// SYSCALL from 64-bit code of the guest's user mode. [`DONE`] or [`LONG_WAY`].
 ///
 /// # Safety
 /// S-08: called by the entry code alone.
-pub unsafe extern "C" fn guest_iret(registers: *mut Registers) -> Resume {
-    let Some(running) = PerCpu::get().running() else { unreachable!("SYSCALL without a running vCPU") };
+pub unsafe extern "C" fn guest_user_syscall(registers: *mut Registers) -> u64 {
     // SAFETY: S-06: the entry code gives the running vCPU's registers.
-    let state = unsafe { state_of(registers) };
-    let mut caller = Caller::new(&running.domain, &running.vcpu, state);
-    if caller.state.mode == Mode::User {
-        return user_syscall(&mut caller, registers);
+    let mut caller = unsafe { caller_of(registers) };
+    let result = trap::syscall(hv(), &mut caller);
+    note(result)
+}
+
+/// An event or an NMI waits for the vCPU that is about to go on. [`DONE`] or [`LONG_WAY`].
+///
+/// # Safety
+/// S-08: called by the entry code alone.
+pub unsafe extern "C" fn guest_pending(registers_end: *mut Registers) -> u64 {
+    // SAFETY: S-06: the entry code gives the end of the running vCPU's registers.
+    let mut caller = unsafe { caller_of(registers_end.sub(1)) };
+    if caller.vcpu.pending.load(Ordering::Relaxed) != 0 {
+        return deliver(&mut caller);
     }
-    let result = trap::iret(hv(), &mut caller);
-    leave_syscall(&mut caller, registers, result, IRETQ)
+    // So it is an event.
+    note(trap::deliver_upcall(hv(), &mut caller))
+}
+
+/// Delivers what is pending.
+#[inline(never)]
+fn deliver(caller: &mut Caller<'_>) -> u64 {
+    let delivered = trap::deliver_pending(hv(), caller);
+    note(delivered)
+}
+
+/// [`DONE`] if there is nothing left to do; else that is noted.
+#[inline(always)]
+fn note(result: Outcome) -> u64 {
+    if matches!(&result, Ok(effects) if is_nothing(effects)) { DONE } else { note_long(result) }
+}
+
+#[cold]
+#[inline(never)]
+fn note_long(result: Outcome) -> u64 {
+    PerCpu::get().unfinished.set(result);
+    LONG_WAY
 }
 
 /// Effects after which another vCPU may run, or this one with other registers.
@@ -125,37 +185,64 @@ fn is_nothing(effects: &Effects) -> bool {
     u64::from(effects.todo.bits()) | effects.kick == 0
 }
 
-/// Back from SYSCALL in the way `how`, if nothing is left to do but to deliver an event; what is left is noted for
-/// [`guest_syscall_long`]. `how` suits a delivery, too: handlers run with flat selectors, and find RCX and R11 in their frame.
-#[inline(always)]
-fn leave_syscall(caller: &mut Caller<'_>, registers: *mut Registers, result: Outcome, how: u64) -> Resume {
-    if matches!(&result, Ok(effects) if is_nothing(effects))
-        && (!trap::has_pending(hv(), caller) || deliver_or_note(caller))
-    {
-        return Resume { registers, how };
-    }
-    if result != Ok(Effects::NONE) {
-        PerCpu::get().unfinished.set(result);
-    }
-    Resume { registers, how: LONG_WAY }
-}
-
-/// Delivers what is pending; if that has consequences, they are noted for [`guest_syscall_long`], and the answer is `false`.
-#[inline(never)]
-fn deliver_or_note(caller: &mut Caller<'_>) -> bool {
-    let delivered = trap::deliver_pending(hv(), caller);
-    let done = matches!(&delivered, Ok(effects) if is_nothing(effects));
-    PerCpu::get().unfinished.set(delivered);
-    done
-}
-
-/// The rest of a SYSCALL that has consequences, now that all registers are saved.
+/// The rest of a way that began as a short one, now that all registers are saved.
 ///
 /// # Safety
 /// S-08: called by the entry code alone.
-pub unsafe extern "C" fn guest_syscall_long() -> Resume {
+pub unsafe extern "C" fn guest_long() -> Resume {
     let cpu = PerCpu::get();
     run::finish(cpu, cpu.unfinished.replace(Ok(Effects::NONE)))
+}
+
+/// Bit of a page fault's error code: the access was one of ring 3.
+const PF_USER: u32 = 1 << 2;
+
+/// Vectors that are bounced to the guest's handler without a further look, and have no error code.
+const PLAIN: u32 = 1 << 0 | 1 << 3 | 1 << 4 | 1 << 5 | 1 << 16 | 1 << 19;
+
+/// Vectors whose entry saves only what a callee does not preserve, and calls [`guest_trap`]; 0x80 is one, too.
+pub const SHORT: u32 = PLAIN | 1 << trap::vector::UD | 1 << trap::vector::PF;
+
+/// An exception or `int 0x80` of a guest, most of whose registers are saved. [`DONE`] if it was bounced to the guest's handler,
+/// [`LONG_WAY`], or [`ALL_REGISTERS`] when it is another's business and nothing is done yet.
+///
+/// # Safety
+/// S-08: called by the entry code alone.
+pub unsafe extern "C" fn guest_trap(registers: *mut Registers) -> u64 {
+    // SAFETY: S-06: the entry code gives the running vCPU's registers.
+    let caller = unsafe { caller_of(registers) };
+    let vector = caller.state.regs.vector;
+    match vector {
+        0..32 if PLAIN >> vector & 1 != 0 => bounce_plain(registers, vector as u8),
+        14 => {
+            let cr2 = x86_64::registers::control::Cr2::read_raw();
+            let code = caller.state.regs.error_code;
+            // Without the user bit, the CPU itself looked for a descriptor.
+            if code & PF_USER == 0 || trap::may_be_pt_write(&caller, code) {
+                return ALL_REGISTERS;
+            }
+            bounce_page_fault(registers, code, cr2)
+        }
+        6 if !trap::may_be_forced(hv(), &caller) => bounce_plain(registers, trap::vector::UD),
+        0x80 if caller.state.traps[0x80].address != 0 => bounce_plain(registers, 0x80),
+        _ => ALL_REGISTERS,
+    }
+}
+
+/// Bounces what has no error code. A function apart, like the next, so that deciding takes few registers.
+#[inline(never)]
+fn bounce_plain(registers: *mut Registers, vector: u8) -> u64 {
+    // SAFETY: S-06: as in `guest_trap`, which uses them no more.
+    let mut caller = unsafe { caller_of(registers) };
+    note(trap::deliver_with(hv(), &mut caller, vector, None))
+}
+
+#[inline(never)]
+fn bounce_page_fault(registers: *mut Registers, code: u32, cr2: u64) -> u64 {
+    // SAFETY: S-06: as above.
+    let mut caller = unsafe { caller_of(registers) };
+    let code = trap::prepare_page_fault(hv(), &mut caller, code, cr2);
+    note(trap::deliver_with(hv(), &mut caller, trap::vector::PF, Some(code)))
 }
 
 /// Anything else that stops a guest.
@@ -165,10 +252,8 @@ pub unsafe extern "C" fn guest_syscall_long() -> Resume {
 pub unsafe extern "C" fn guest_exit(registers: *mut Registers) -> Resume {
     let cr2 = x86_64::registers::control::Cr2::read_raw();
     let cpu = PerCpu::get();
-    let Some(running) = cpu.running() else { unreachable!("exit without a running vCPU") };
     // SAFETY: S-06: the entry code gives the running vCPU's registers.
-    let state = unsafe { state_of(registers) };
-    let mut caller = Caller::new(&running.domain, &running.vcpu, state);
+    let mut caller = unsafe { caller_of(registers) };
     let vector = caller.state.regs.vector;
     let result = match vector & 0xffff {
         exception @ 0..32 => guest_exception(cpu, &mut caller, exception as u8, cr2),
@@ -179,13 +264,13 @@ pub unsafe extern "C" fn guest_exit(registers: *mut Registers) -> Resume {
         SYSENTER => sysenter(&mut caller),
         _ => trap::inject(hv(), &mut caller, trap::vector::UD, 0),
     };
-    if matches!(&result, Ok(effects) if is_nothing(effects)) {
-        if !trap::has_pending(hv(), &caller) || deliver_or_note(&mut caller) {
-            return Resume { registers, how: IRETQ };
-        }
-        return run::finish(cpu, cpu.unfinished.replace(Ok(Effects::NONE)));
+    if !matches!(&result, Ok(effects) if is_nothing(effects)) {
+        return run::finish(cpu, result);
     }
-    run::finish(cpu, result)
+    if !trap::has_pending(hv(), &caller) || deliver(&mut caller) == DONE {
+        return Resume { registers };
+    }
+    run::finish(cpu, cpu.unfinished.replace(Ok(Effects::NONE)))
 }
 
 type Outcome = Result<Effects, Why>;
@@ -210,8 +295,7 @@ fn guest_exception(cpu: &PerCpu, caller: &mut Caller<'_>, vector: u8, cr2: u64) 
 /// Whether the CPU itself, on its way to a descriptor, touched a page of the LDT that is not in the window. An access by an
 /// instruction of the guest's has the user bit in its error code: such a fault is like any other in the hypervisor's part.
 fn is_ldt_fault(cpu: &PerCpu, error_code: u32, cr2: u64) -> bool {
-    const USER: u32 = 1 << 2;
-    error_code & USER == 0 && descriptors::ldt_page(cpu, cr2).is_some()
+    error_code & PF_USER == 0 && descriptors::ldt_page(cpu, cr2).is_some()
 }
 
 /// The CPU touched a page of the LDT that is not in the window yet. If the guest has no valid page there either, the fault is

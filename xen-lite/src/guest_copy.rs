@@ -9,6 +9,7 @@
 
 use core::arch::asm;
 
+use xen_lite_core::hypercall::guest::range_ok;
 use xen_lite_core::platform::Fault;
 
 use zerocopy::{FromBytes, IntoBytes};
@@ -143,6 +144,68 @@ pub fn read_value<T: FromBytes + IntoBytes>(from: u64) -> Result<T, Fault> {
     let mut value = T::new_zeroed();
     copy_in(from, value.as_mut_bytes())?;
     Ok(value)
+}
+
+/// Reads a value of guest memory at an address that has not been checked. Sizes up to [`MOST_WORDS`] words are checked at
+/// their beginning only: so few bytes do not reach across the addresses that are not canonical.
+///
+/// # Errors
+/// Part of it cannot be read.
+#[inline(always)]
+pub fn read_one<T: FromBytes + IntoBytes>(from: u64) -> Result<T, Fault> {
+    let size = size_of::<T>();
+    if size == 4 {
+        let word = load_half(from)?;
+        return T::read_from_prefix(word.as_bytes()).map(|(value, _)| value).map_err(|_| Fault);
+    }
+    if size.is_multiple_of(8) && size <= 8 * MOST_WORDS {
+        return read_value(from);
+    }
+    if range_ok(from, size.max(1) as u64) { read_value(from) } else { Err(Fault) }
+}
+
+/// Reads 32 bits into a register.
+#[inline(always)]
+fn load_half(from: u64) -> Result<u32, Fault> {
+    if !fixup::is_canonical_guest_address(from) {
+        return Err(Fault);
+    }
+    let mut word: u32;
+    let mut faulted = 0u32;
+    // SAFETY: S-03: the beginning was checked to be canonical, and 4 bytes do not reach across the addresses that are not; a
+    // fault lands behind the load.
+    unsafe {
+        asm!(
+            "2: mov {word:e}, [{from}]",
+            "3:",
+            ".pushsection .text.fixup, \"ax\", @progbits",
+            "4: mov {faulted:e}, 1",
+            "xor {word:e}, {word:e}",
+            "jmp 3b",
+            ".popsection",
+            fixup!("2", "4b"),
+            word = out(reg) word,
+            faulted = inout(reg) faulted,
+            from = in(reg) from,
+            options(nostack, readonly)
+        );
+    }
+    if faulted == 0 { Ok(word) } else { Err(Fault) }
+}
+
+/// Writes guest memory at an address that has not been checked; few bytes are checked at their beginning only, as in [`read_one`].
+///
+/// # Errors
+/// Part of it cannot be written; what comes before may have been.
+#[inline(always)]
+pub fn write_one(to: u64, bytes: &[u8]) -> Result<(), Fault> {
+    let few = bytes.len() <= 8 * MOST_WORDS;
+    if few && fixup::is_canonical_guest_address(to) || !few && range_ok(to, bytes.len() as u64) {
+        // SAFETY: S-03: `bytes` is borrowed; the other side was checked.
+        unsafe { transfer(to, bytes.as_ptr() as u64, bytes.len()) }
+    } else {
+        Err(Fault)
+    }
 }
 
 /// Words that [`read_words`] and [`write_words`] move at most.

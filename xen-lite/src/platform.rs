@@ -3,7 +3,7 @@
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
 use xen_lite_core::addr::{CpuId, GuestVirt, MachineAddr, Mfn, PAGE_SIZE};
-use xen_lite_core::domain::Selectors;
+use xen_lite_core::domain::{Selectors, Vcpu};
 use xen_lite_core::effects::Effects;
 use xen_lite_core::platform::{BaseOf, Clock, Fault, Flush, Platform, Power};
 
@@ -67,7 +67,11 @@ impl Platform for Machine {
     }
     #[inline(always)]
     fn set_bit(&self, mfn: Mfn, index: usize, bit: u32) -> bool {
-        direct::set_bit(mfn.raw() << 12, index, bit)
+        direct::set_bit_at(mfn.raw() << 12 | (index as u64 & 511) << 3, bit)
+    }
+    #[inline(always)]
+    fn set_bit_at(&self, at: MachineAddr, bit: u32) -> bool {
+        direct::set_bit_at(at.raw(), bit)
     }
     #[inline(always)]
     fn load_at(&self, at: MachineAddr) -> u64 {
@@ -80,6 +84,19 @@ impl Platform for Machine {
     #[inline(always)]
     fn and_at(&self, at: MachineAddr, bits: u64) {
         direct::word_at(at.raw()).fetch_and(bits, Ordering::AcqRel);
+    }
+    #[inline(always)]
+    fn info_flags(&self, _: &Vcpu) -> u64 {
+        PerCpu::info_flags()
+    }
+    #[inline(always)]
+    fn mask_events(&self, _: &Vcpu) {
+        PerCpu::mask_events();
+    }
+    #[inline(always)]
+    fn copy_bytes(&self, to: (Mfn, usize), from: (Mfn, usize), size: usize) {
+        // SAFETY: S-02: both frames are in the direct map, `byte` checked the ranges.
+        unsafe { direct::copy(byte(to.0, to.1, size), byte(from.0, from.1, size), size) };
     }
     fn load_bytes(&self, mfn: Mfn, offset: usize, out: &mut [u8]) {
         // SAFETY: S-02: the frame is in the direct map, `byte` checked the range, `out` is borrowed.
@@ -110,6 +127,14 @@ impl Platform for Machine {
     #[inline(always)]
     fn read_value<T: FromBytes + IntoBytes>(&self, from: GuestVirt) -> Result<T, Fault> {
         guest_copy::read_value(from.raw())
+    }
+    #[inline(always)]
+    fn read_one<T: FromBytes + IntoBytes>(&self, from: GuestVirt) -> Result<T, Fault> {
+        guest_copy::read_one(from.raw())
+    }
+    #[inline(always)]
+    fn write_one(&self, to: GuestVirt, bytes: &[u8]) -> Result<(), Fault> {
+        guest_copy::write_one(to.raw(), bytes)
     }
     #[inline(always)]
     fn read_words<const N: usize>(&self, from: GuestVirt) -> Result<[u64; N], Fault> {

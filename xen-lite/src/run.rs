@@ -14,7 +14,7 @@ use core::sync::atomic::Ordering;
 use crate::cpu::percpu::Running;
 use crate::cpu::{CR0_TS, PerCpu, descriptors, fpu, segments};
 use crate::entry::guarded;
-use crate::exit::{IRETQ, Resume};
+use crate::exit::Resume;
 use crate::hypervisor::hv;
 use crate::{memory, platform, time};
 
@@ -38,7 +38,7 @@ pub fn finish(cpu: &'static PerCpu, result: Result<Effects, Why>) -> Resume {
                 continue;
             }
         }
-        return Resume { registers, how: IRETQ };
+        return Resume { registers };
     }
 }
 
@@ -131,6 +131,11 @@ fn apply(cpu: &PerCpu, state: &mut VcpuState, todo: Todo) {
     }
     if todo.contains(Todo::LOAD_TSC_AUX) {
         platform::set_tsc_aux(cpu, state.tsc_aux);
+    }
+    if todo.contains(Todo::LOAD_INFO)
+        && let Some(running) = cpu.running()
+    {
+        cpu.watch(&running.domain, &running.vcpu);
     }
 }
 
@@ -247,6 +252,9 @@ fn switch(cpu: &'static PerCpu, next: Option<Running>) {
     }
     // SAFETY: S-06: no borrow of the running vCPU is alive.
     let previous = unsafe { cpu.set_running(next) };
+    if let Some(running) = cpu.running() {
+        cpu.watch(&running.domain, &running.vcpu);
+    }
     if let Some(previous) = previous {
         match cpu.running() {
             Some(running) if Arc::ptr_eq(&running.domain, &previous.domain) => {}

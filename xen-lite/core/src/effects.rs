@@ -30,6 +30,8 @@ bitflags::bitflags! {
         const LOAD_XCR0 = 1 << 9;
         /// Load TSC_AUX from the running vCPU's state.
         const LOAD_TSC_AUX = 1 << 10;
+        /// The `vcpu_info` of the running vCPU moved.
+        const LOAD_INFO = 1 << 11;
     }
 }
 

@@ -7,7 +7,7 @@
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::addr::{CpuId, GuestVirt, MachineAddr, Mfn};
-use crate::domain::Selectors;
+use crate::domain::{Selectors, Vcpu};
 use crate::effects::Effects;
 use crate::hypercall::guest::range_ok;
 
@@ -72,6 +72,11 @@ pub trait Platform: Send + Sync + 'static {
     fn load_at(&self, at: MachineAddr) -> u64 {
         self.load(at.mfn(), at.offset() / 8)
     }
+    /// [`Platform::set_bit`] of the word at an address.
+    #[inline(always)]
+    fn set_bit_at(&self, at: MachineAddr, bit: u32) -> bool {
+        self.set_bit(at.mfn(), at.offset() / 8, bit)
+    }
     /// [`Platform::fetch_or`] of the word at an address, when the former value does not matter.
     #[inline(always)]
     fn or_at(&self, at: MachineAddr, bits: u64) {
@@ -82,10 +87,35 @@ pub trait Platform: Send + Sync + 'static {
     fn and_at(&self, at: MachineAddr, bits: u64) {
         self.fetch_and(at.mfn(), at.offset() / 8, bits);
     }
+    /// The first word of the `vcpu_info` of the vCPU that runs on this CPU; of one that has none, what says that nothing is
+    /// pending and all is masked.
+    #[inline(always)]
+    fn info_flags(&self, running: &Vcpu) -> u64 {
+        running.info().map_or(1 << 8, |at| self.load_at(at))
+    }
+    /// Masks events for the vCPU that runs on this CPU, in its `vcpu_info`.
+    #[inline(always)]
+    fn mask_events(&self, running: &Vcpu) {
+        if let Some(at) = running.info() {
+            self.or_at(at, 1 << 8);
+        }
+    }
     /// Copies bytes out of a frame. `offset + out.len()` must not pass the frame's end.
     fn load_bytes(&self, mfn: Mfn, offset: usize, out: &mut [u8]);
     /// Copies bytes into a frame. `offset + bytes.len()` must not pass the frame's end.
     fn store_bytes(&self, mfn: Mfn, offset: usize, bytes: &[u8]);
+    /// Copies bytes between frames, each a frame and an offset; neither range may pass its frame's end. If they overlap, what
+    /// arrives is not defined.
+    fn copy_bytes(&self, to: (Mfn, usize), from: (Mfn, usize), size: usize) {
+        let mut piece = [0; 64];
+        let mut done = 0;
+        while done < size {
+            let now = (size - done).min(piece.len());
+            self.load_bytes(from.0, from.1 + done, &mut piece[..now]);
+            self.store_bytes(to.0, to.1 + done, &piece[..now]);
+            done += now;
+        }
+    }
     /// Fills a frame with zeroes.
     fn clear(&self, mfn: Mfn);
     /// Copies a whole frame.
@@ -102,6 +132,16 @@ pub trait Platform: Send + Sync + 'static {
         let mut value = T::new_zeroed();
         self.copy_in(from, value.as_mut_bytes())?;
         Ok(value)
+    }
+    /// Reads a value of any type, at an address that has not been checked yet.
+    #[inline(always)]
+    fn read_one<T: FromBytes + IntoBytes>(&self, from: GuestVirt) -> Result<T, Fault> {
+        if range_ok(from.raw(), size_of::<T>().max(1) as u64) { self.read_value(from) } else { Err(Fault) }
+    }
+    /// Writes bytes at an address that has not been checked yet.
+    #[inline(always)]
+    fn write_one(&self, to: GuestVirt, bytes: &[u8]) -> Result<(), Fault> {
+        if range_ok(to.raw(), bytes.len().max(1) as u64) { self.copy_out(to, bytes) } else { Err(Fault) }
     }
     /// Reads a few words of the running vCPU's memory, at an address that has not been checked yet.
     #[inline(always)]

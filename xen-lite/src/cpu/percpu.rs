@@ -4,7 +4,7 @@
 //! code knows the offsets of the first fields. Only the CPU itself touches the rest, with interrupts off, hence the cells.
 
 use core::cell::Cell;
-use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 use alloc::sync::Arc;
 use spin::MutexGuard;
@@ -15,6 +15,7 @@ use xen_lite_core::fail::Why;
 
 use super::descriptors::Tss;
 use crate::layout::MAX_CPUS;
+use crate::memory::direct;
 
 /// Data of one CPU.
 #[repr(C, align(64))]
@@ -27,6 +28,16 @@ pub struct PerCpu {
     pub registers_end: Cell<u64>,
     /// One word for the entry code.
     scratch: Cell<u64>,
+    /// RCX of the guest, while the hypercall `iret` uses the register.
+    saved_rcx: Cell<u64>,
+    /// R11 of the guest, likewise.
+    saved_r11: Cell<u64>,
+    /// The first two bytes of the running vCPU's `vcpu_info`, or a word that says that nothing is pending and all is masked.
+    info: Cell<*const AtomicU64>,
+    /// The running vCPU's `pending`.
+    pending: Cell<*const AtomicU32>,
+    /// The running vCPU's domain's `vm_assist`; for a vCPU without `vcpu_info` a word with all bits set.
+    assists: Cell<*const AtomicU64>,
     running: core::cell::UnsafeCell<Option<Running>>,
     /// Its number.
     pub id: CpuId,
@@ -75,6 +86,16 @@ pub mod offset {
     pub const REGISTERS_END: usize = core::mem::offset_of!(PerCpu, registers_end);
     /// Of the scratch word.
     pub const SCRATCH: usize = core::mem::offset_of!(PerCpu, scratch);
+    /// Of the words that hold RCX and R11.
+    pub const SAVED_RCX: usize = core::mem::offset_of!(PerCpu, saved_rcx);
+    /// See [`SAVED_RCX`].
+    pub const SAVED_R11: usize = core::mem::offset_of!(PerCpu, saved_r11);
+    /// Of the pointer to `vcpu_info`.
+    pub const INFO: usize = core::mem::offset_of!(PerCpu, info);
+    /// Of the pointer to `Vcpu::pending`.
+    pub const PENDING: usize = core::mem::offset_of!(PerCpu, pending);
+    /// Of the pointer to `Domain::vm_assist`.
+    pub const ASSISTS: usize = core::mem::offset_of!(PerCpu, assists);
     /// Of [`PerCpu::root`].
     pub const ROOT: usize = core::mem::offset_of!(PerCpu, root);
     /// Of [`PerCpu::guest_root`].
@@ -101,6 +122,13 @@ const _: () = assert!(size_of::<PerCpu>() <= SMALL_STACKS as usize);
 // SAFETY: S-05: other CPUs only read what does not change after bring-up (id, apic_id).
 unsafe impl Sync for PerCpu {}
 
+/// For vCPUs without `vcpu_info`: nothing pending, all masked.
+static NO_INFO: AtomicU64 = AtomicU64::new(1 << 8);
+/// While no vCPU runs.
+static NO_PENDING: AtomicU32 = AtomicU32::new(0);
+/// For vCPUs without `vcpu_info`: sends their `iret` the long way, which does not write there.
+static ALL_ASSISTS: AtomicU64 = AtomicU64::new(u64::MAX);
+
 static CPUS: [AtomicPtr<PerCpu>; MAX_CPUS] = [const { AtomicPtr::new(core::ptr::null_mut()) }; MAX_CPUS];
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
@@ -125,6 +153,11 @@ impl PerCpu {
             stack: Cell::new(stack),
             registers_end: Cell::new(0),
             scratch: Cell::new(0),
+            saved_rcx: Cell::new(0),
+            saved_r11: Cell::new(0),
+            info: Cell::new(&raw const NO_INFO),
+            pending: Cell::new(&raw const NO_PENDING),
+            assists: Cell::new(&raw const ALL_ASSISTS),
             running: core::cell::UnsafeCell::new(None),
             id,
             apic_id,
@@ -182,6 +215,55 @@ impl PerCpu {
     pub fn running(&self) -> Option<&Running> {
         // SAFETY: S-06: only `switch_to` of this CPU changes it, and no borrow is alive then.
         unsafe { (*self.running.get()).as_ref() }
+    }
+
+    /// As [`PerCpu::running`], where there is a running vCPU for sure.
+    ///
+    /// # Safety
+    /// S-06: a guest ran on this CPU until the entry into the hypervisor, and nothing has exchanged it since.
+    #[inline(always)]
+    pub unsafe fn running_now(&self) -> &Running {
+        // SAFETY: S-06: as for `running`; a guest runs only while there is a running vCPU.
+        unsafe { (*self.running.get()).as_ref().unwrap_unchecked() }
+    }
+
+    /// Notes where the exits look for what is pending for the running vCPU: when it becomes the running one, and when its
+    /// `vcpu_info` has moved.
+    pub fn watch(&self, domain: &Domain, vcpu: &Vcpu) {
+        self.pending.set(&raw const vcpu.pending);
+        match vcpu.info() {
+            Some(at) => {
+                self.info.set(direct::word_at(at.raw()));
+                self.assists.set(&raw const domain.vm_assist);
+            }
+            None => {
+                self.info.set(&raw const NO_INFO);
+                self.assists.set(&raw const ALL_ASSISTS);
+            }
+        }
+    }
+
+    /// The first word of the running vCPU's `vcpu_info`; of a vCPU that has none: nothing pending, all masked.
+    #[inline(always)]
+    pub fn info_flags() -> u64 {
+        let info: *const AtomicU64;
+        // SAFETY: S-05: GS base points to this CPU's data whenever Rust code runs. S-06: what `watch` noted stays for as long
+        // as the vCPU runs: the frame of a `vcpu_info` is given back when its vCPU runs no more.
+        unsafe {
+            core::arch::asm!("mov {}, gs:[{}]", out(reg) info, const offset::INFO,
+                options(nostack, preserves_flags, readonly));
+            (*info).load(Ordering::Acquire)
+        }
+    }
+
+    /// Sets the byte `evtchn_upcall_mask` of the running vCPU's `vcpu_info`. That of a vCPU that has none is set already.
+    #[inline(always)]
+    pub fn mask_events() {
+        // SAFETY: S-05, S-06: as for `info_flags`. The guest may write the bytes beside it meanwhile, so just one byte is written.
+        unsafe {
+            core::arch::asm!("mov {0}, gs:[{1}]", "mov byte ptr [{0} + 1], 1", out(reg) _, const offset::INFO,
+                options(nostack, preserves_flags));
+        }
     }
 
     /// Has the CPU push its frames at the end of the running vCPU's registers; with guarded entries, they come there later.

@@ -15,7 +15,7 @@ use super::percpu::PerCpu;
 use crate::fixup;
 
 /// Whether RDFSBASE and its kin may be used. Settled at boot.
-static FSGSBASE: AtomicBool = AtomicBool::new(false);
+pub(crate) static FSGSBASE: AtomicBool = AtomicBool::new(false);
 
 /// Tells that CR4.FSGSBASE is set on all CPUs.
 pub fn use_fsgsbase(there: bool) {

@@ -1,9 +1,12 @@
 //! Ways in and out of the hypervisor.
 //!
 //! **From a guest.** TSS.RSP0 points to the end of the running vCPU's `Registers`, so the CPU pushes its frame into place, and
-//! the stub pushes the rest below it; then the stack becomes this CPU's own. SYSCALL pushes nothing, so its stub builds the
-//! same frame by hand, and leaves RBX, RBP and R12 to R15 where they are: only what switches vCPUs or looks at them has them
-//! saved. The hypercall `iret` has a handler of its own. The handlers ([`crate::exit`]) return the registers of the vCPU to resume, which may be another.
+//! the stub pushes below it what a callee does not preserve; then the stack becomes this CPU's own. Most exceptions need no more:
+//! [`crate::exit::guest_trap`] bounces them to the guest's handler. If more is to be done, RBX, RBP and R12 to R15 are saved as
+//! well, and [`crate::exit::guest_exit`] returns the registers of the vCPU to resume, which may be another. SYSCALL has a page of its own ([`syscall`]).
+//!
+//! **Before the guest goes on**, `IS_PENDING` looks whether something waits for it, through pointers that the CPU keeps for the
+//! running vCPU ([`crate::cpu::PerCpu::watch`]).
 //!
 //! **From the hypervisor itself** (an interrupt in idle, a fault at an address that a guest gave): the frame is pushed on the
 //! current stack and the same code is resumed, or a fixup of it ([`crate::fixup`]).
@@ -19,13 +22,9 @@ use core::arch::global_asm;
 
 use xen_lite_core::domain::Registers;
 
-use crate::cpu::descriptors::{FLAT_CS32, FLAT_CS64, FLAT_DS};
+use crate::cpu::descriptors::{FLAT_CS32, FLAT_DS};
 use crate::cpu::percpu::offset;
 
-pub mod guarded;
-
-/// Vector number for SYSCALL in 64-bit mode.
-pub const SYSCALL: u32 = 0x100;
 /// Vector number for a fault of the final IRETQ.
 pub const RETURN_FAULT: u32 = 0x101;
 /// Vector number for SYSCALL in compatibility mode.
@@ -47,11 +46,12 @@ const _: () = {
     assert!(R15 == 8 && core::mem::offset_of!(Registers, ss) == 168 && RIP == 136);
 };
 
-global_asm!(
-    r#"
-    .section .text.entry, "ax"
-
-    .macro PUSH_REGISTERS
+/// Assembly macros that save and restore registers.
+macro_rules! registers {
+    () => {
+        r#"
+    /* Those that a callee does not preserve. */
+    .macro PUSH_SHORT
         push    rdi
         push    rsi
         push    rdx
@@ -61,6 +61,52 @@ global_asm!(
         push    r9
         push    r10
         push    r11
+    .endm
+
+    .macro POP_SHORT
+        pop     r11
+        pop     r10
+        pop     r9
+        pop     r8
+        pop     rax
+        pop     rcx
+        pop     rdx
+        pop     rsi
+        pop     rdi
+    .endm
+
+    /* Goes to `target` if an NMI waits for the vCPU, or an event that is not masked: the bytes "pending" and "mask" of `vcpu_info`
+       are a number from 1 to 255. */
+    .macro IS_PENDING target
+        mov     rcx, gs:[{pending}]
+        cmp     dword ptr [rcx], 0
+        jne     \target
+        mov     rcx, gs:[{info}]
+        movzx   ecx, word ptr [rcx]
+        dec     ecx
+        cmp     ecx, 255
+        jb      \target
+    .endm
+"#
+    };
+}
+/// Forgets the macros again: all assembly of the image may be one file.
+macro_rules! forget_registers {
+    () => {
+        "\n.purgem PUSH_SHORT\n.purgem POP_SHORT\n.purgem IS_PENDING\n"
+    };
+}
+
+pub mod guarded;
+mod syscall;
+
+global_asm!(
+    registers!(),
+    r#"
+    .section .text.entry, "ax"
+
+    .macro PUSH_REGISTERS
+        PUSH_SHORT
         push    rbx
         push    rbp
         push    r12
@@ -79,17 +125,14 @@ global_asm!(
         POP_SHORT
     .endm
 
-    /* Those that a callee does not preserve. */
-    .macro POP_SHORT
-        pop     r11
-        pop     r10
-        pop     r9
-        pop     r8
-        pop     rax
-        pop     rcx
-        pop     rdx
-        pop     rsi
-        pop     rdi
+    /* Saves what PUSH_SHORT left; RDI: end of the registers. */
+    .macro SAVE_REST
+        mov     [rdi - 128], rbx
+        mov     [rdi - 136], rbp
+        mov     [rdi - 144], r12
+        mov     [rdi - 152], r13
+        mov     [rdi - 160], r14
+        mov     [rdi - 168], r15
     .endm
 
     /* One stub for each vector: completes the CPU's frame by error code and vector. */
@@ -103,7 +146,11 @@ entry_stubs:
             push    0
         .endif
         mov     dword ptr [rsp + 4], vector
-        jmp     entry_common
+        .if (vector < 32 && (({short} >> (vector & 31)) & 1)) || vector == 0x80
+            jmp     entry_short
+        .else
+            jmp     entry_common
+        .endif
         .set vector, vector + 1
     .endr
 
@@ -112,6 +159,8 @@ entry_common:
     test    byte ptr [rsp + 16], 3
     jz      entry_from_hypervisor
     swapgs
+
+    /* All registers at once. */
 entry_save:
     PUSH_REGISTERS
     cld
@@ -124,93 +173,70 @@ entry_save:
 entry_resume:
     lea     rsp, [rax + 8]
     POP_REGISTERS
-entry_resume_iretq:
     add     rsp, 8
     swapgs
     .globl entry_iretq
 entry_iretq:
     iretq
 
+    /* Exceptions that are most often the guest's own affair. */
+    .balign 16
+entry_short:
+    test    byte ptr [rsp + 16], 3
+    jz      entry_from_hypervisor
+    swapgs
+    PUSH_SHORT
+    cld
+    lea     rdi, [rsp - 56]
+    mov     rsp, gs:[{stack}]
+    call    {guest_trap}
+    test    eax, eax
+    jnz     entry_trap_otherwise
+    IS_PENDING entry_trap_pending
+    mov     rdi, gs:[{registers_end}]
+
+    /* RDI: end of the registers. RBX, RBP, R12 to R15 are in the CPU. */
+    .globl entry_resume_short
+entry_resume_short:
+    lea     rsp, [rdi - 120]
+    POP_SHORT
+    add     rsp, 8
+    swapgs
+    .globl entry_iretq_short
+entry_iretq_short:
+    iretq
+
+entry_trap_pending:
+    mov     rdi, gs:[{registers_end}]
+    mov     rsp, gs:[{stack}]
+    call    {guest_pending}
+    mov     rdi, gs:[{registers_end}]
+    test    eax, eax
+    jz      entry_resume_short
+
+    /* The short way came to an end: something is left to do. */
+    .globl entry_long
+entry_long:
+    mov     rdi, gs:[{registers_end}]
+    SAVE_REST
+    mov     rsp, gs:[{stack}]
+    call    {guest_long}
+    jmp     entry_resume
+
+entry_trap_otherwise:
+    cmp     eax, {all}
+    jne     entry_long
+    mov     rdi, gs:[{registers_end}]
+    SAVE_REST
+    sub     rdi, {size}
+    mov     rsp, gs:[{stack}]
+    call    {guest_exit}
+    jmp     entry_resume
+
     /* A loaded vCPU is started: RDI has its registers. */
     .globl entry_first
 entry_first:
     mov     rax, rdi
-    jmp     entry_resume
-
-    .balign 16
-    .globl entry_syscall
-entry_syscall:
-    swapgs
-    mov     gs:[{scratch}], rsp
-    mov     rsp, gs:[{registers_end}]
-    push    {flat_ds}
-    push    qword ptr gs:[{scratch}]
-    push    r11
-    push    {flat_cs64}
-    push    rcx
-    push    0
-    mov     dword ptr [rsp + 4], {syscall}
-    push    rdi
-    push    rsi
-    push    rdx
-    push    rcx
-    push    rax
-    push    r8
-    push    r9
-    push    r10
-    push    r11
-    lea     rdi, [rsp - 56]
-    mov     rsp, gs:[{stack}]
-    cmp     rax, {iret}
-    je      3f
-    /* The arguments in their order: `Args`. The stack stays aligned. */
-    push    r9
-    push    r8
-    push    r10
-    push    rdx
-    push    rsi
-    push    qword ptr [rdi + 120]
-    mov     rsi, rsp
-    call    {guest_syscall}
-
-    /* RAX: the same registers; RDX: how to go on. Those that a callee preserves are still the guest's. */
-4:  cmp     edx, {sysret}
-    jne     2f
-    /* A RIP that is not canonical would make SYSRET fault in ring 0. */
-    mov     rcx, [rax + 136]
-    mov     rdx, rcx
-    shl     rdx, 16
-    sar     rdx, 16
-    cmp     rdx, rcx
-    jne     1f
-    mov     r11, [rax + 152]
-    mov     rsp, [rax + 160]
-    mov     r10, [rax + 64]
-    mov     r9, [rax + 72]
-    mov     r8, [rax + 80]
-    mov     rdx, [rax + 104]
-    mov     rsi, [rax + 112]
-    mov     rdi, [rax + 120]
-    mov     rax, [rax + 88]
-    swapgs
-    sysretq
-
-3:  call    {guest_iret}
-    test    edx, edx
-    jnz     4b
-1:  lea     rsp, [rax + 56]
-    POP_SHORT
-    jmp     entry_resume_iretq
-
-2:  test    edx, edx
-    jz      1b
-    mov     [rax + 8], r15
-    mov     [rax + 16], r14
-    mov     [rax + 24], r13
-    mov     [rax + 32], r12
-    mov     [rax + 40], rbp
-    mov     [rax + 48], rbx
-    call    {guest_syscall_long}
     jmp     entry_resume
 
     .balign 16
@@ -255,6 +281,12 @@ entry_from_hypervisor:
     lea     rax, [rip + entry_iretq]
     cmp     rax, [rsp + 16]
     je      entry_return_fault
+    lea     rax, [rip + entry_iretq_short]
+    cmp     rax, [rsp + 16]
+    je      entry_return_fault
+    lea     rax, [rip + entry_iretq_fast]
+    cmp     rax, [rsp + 16]
+    je      entry_return_fault_fast
     pop     rax
     PUSH_REGISTERS
     sub     rsp, 8
@@ -274,6 +306,7 @@ entry_return_fault:
     pop     rax
     mov     rsp, gs:[{registers_end}]
     sub     rsp, 40
+entry_return_fault_vector:
     push    qword ptr gs:[{scratch}]
     /* The fault's own vector goes to the upper half of the vector field, RETURN_FAULT to the lower. */
     push    rax
@@ -283,6 +316,23 @@ entry_return_fault:
     mov     [rsp + 12], eax
     pop     rax
     jmp     entry_save
+
+    /* The same, with the guest's frame on the CPU's own stack: it moves to where the others are. */
+entry_return_fault_fast:
+    swapgs
+    mov     rax, [rsp + 8]
+    mov     gs:[{scratch}], rax
+    pop     rax
+    mov     gs:[{saved_rcx}], rcx
+    mov     rsp, gs:[{registers_end}]
+    mov     rcx, gs:[{stack}]
+    push    qword ptr [rcx - 8]
+    push    qword ptr [rcx - 16]
+    push    qword ptr [rcx - 24]
+    push    qword ptr [rcx - 32]
+    push    qword ptr [rcx - 40]
+    mov     rcx, gs:[{saved_rcx}]
+    jmp     entry_return_fault_vector
 
     .balign 16
     .globl entry_debug
@@ -349,23 +399,26 @@ entry_ist:
 
     .text
     "#,
+    forget_registers!(),
     with_error_code = const WITH_ERROR_CODE,
     stack = const offset::STACK,
     registers_end = const offset::REGISTERS_END,
     scratch = const offset::SCRATCH,
+    saved_rcx = const offset::SAVED_RCX,
+    info = const offset::INFO,
+    pending = const offset::PENDING,
     flat_ds = const FLAT_DS,
-    flat_cs64 = const FLAT_CS64,
     flat_cs32 = const FLAT_CS32,
-    syscall = const SYSCALL,
     syscall32 = const SYSCALL32,
     sysenter = const SYSENTER,
     return_fault = const RETURN_FAULT,
+    guest_trap = sym crate::exit::guest_trap,
     guest_exit = sym crate::exit::guest_exit,
-    sysret = const crate::exit::SYSRET,
-    guest_syscall_long = sym crate::exit::guest_syscall_long,
-    guest_syscall = sym crate::exit::guest_syscall,
-    guest_iret = sym crate::exit::guest_iret,
-    iret = const abi::xen::hypercall::IRET,
+    guest_pending = sym crate::exit::guest_pending,
+    guest_long = sym crate::exit::guest_long,
+    short = const crate::exit::SHORT,
+    all = const crate::exit::ALL_REGISTERS,
+    size = const size_of::<Registers>(),
     hypervisor_exit = sym crate::exit::hypervisor_exit,
     ist_exit = sym crate::exit::ist_exit,
 );

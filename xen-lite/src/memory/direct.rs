@@ -19,16 +19,15 @@ pub fn word_at(physical: u64) -> &'static AtomicU64 {
     unsafe { &*(direct(physical & !7) as *const AtomicU64) }
 }
 
-/// Sets a bit of a word of a frame; returns whether it was set. One instruction, where `fetch_or` would need a loop.
+/// Sets a bit of the word at a machine address; returns whether it was set. One instruction, where `fetch_or` would need a loop.
 #[inline(always)]
-pub fn set_bit(physical: u64, index: usize, bit: u32) -> bool {
-    let was: u8;
-    // SAFETY: S-02: as for `word`; with the offset below 64, the instruction stays in that word.
+pub fn set_bit_at(physical: u64, bit: u32) -> bool {
+    // SAFETY: S-02: as for `word_at`; with the offset below 64, the instruction stays in that word.
     unsafe {
-        core::arch::asm!("lock bts qword ptr [{word}], {bit}", "setc {was}", word = in(reg) word(physical, index),
-            bit = in(reg) u64::from(bit & 63), was = lateout(reg_byte) was, options(nostack));
+        core::arch::asm!("lock bts qword ptr [{word}], {bit}", "jc {was_set}", word = in(reg) word_at(physical),
+            bit = in(reg) u64::from(bit & 63), was_set = label { return true }, options(nostack));
     }
-    was != 0
+    false
 }
 
 /// Reads a word of a table.

@@ -16,7 +16,7 @@ use crate::trap::info::set_upcall_pending;
 ///
 /// # Errors
 /// `EINVAL` for a port that does not exist, or from which nothing can be sent.
-#[inline]
+#[inline(always)]
 pub fn send<P: Platform>(
     hv: &Hypervisor<P>,
     domain: &Arc<Domain>,
@@ -38,7 +38,7 @@ pub fn send<P: Platform>(
 }
 
 /// The second half of [`send`]: does nothing when the channel was closed in between.
-#[inline]
+#[inline(never)]
 fn send_to<P: Platform>(
     hv: &Hypervisor<P>,
     from: &Arc<Domain>,
@@ -74,7 +74,7 @@ pub fn notify_port<P: Platform>(
 }
 
 /// Makes a port pending and tells who is to know. The table is locked, and `slot` is the port's.
-#[inline]
+#[inline(always)]
 pub(super) fn raise<P: Platform>(
     hv: &Hypervisor<P>,
     domain: &Domain,
@@ -117,6 +117,7 @@ pub fn mark_upcall<P: Platform>(hv: &Hypervisor<P>, vcpu: &Arc<Vcpu>) -> Effects
 ///
 /// # Errors
 /// `EINVAL` for a port that does not exist.
+#[inline(always)]
 pub fn unmask<P: Platform>(hv: &Hypervisor<P>, domain: &Domain, port: EvtchnPort) -> Result<Effects, Errno> {
     let table = domain.events.lock();
     let slot = table.get(port).ok_or(Errno::EINVAL)?;

@@ -134,6 +134,7 @@ impl Fifo {
 }
 
 /// Makes a port pending. The flag says whether it was not before.
+#[inline(never)]
 pub(super) fn set_pending<P: Platform>(
     hv: &Hypervisor<P>,
     domain: &Domain,
@@ -213,6 +214,7 @@ fn set_head<P: Platform>(hv: &Hypervisor<P>, control: MachineAddr, priority: usi
 }
 
 /// Takes the mask off a port, and delivers what is pending.
+#[inline(never)]
 pub(super) fn unmask<P: Platform>(
     hv: &Hypervisor<P>,
     domain: &Domain,

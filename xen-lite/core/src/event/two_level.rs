@@ -7,7 +7,7 @@ use alloc::sync::Arc;
 
 use super::deliver::mark_upcall;
 use crate::Hypervisor;
-use crate::addr::EvtchnPort;
+use crate::addr::{EvtchnPort, MachineAddr};
 use crate::domain::{Domain, Vcpu};
 use crate::effects::Effects;
 use crate::platform::Platform;
@@ -16,8 +16,8 @@ use crate::platform::Platform;
 const PENDING: usize = core::mem::offset_of!(abi::xen::SharedInfo, evtchn_pending) / 8;
 /// Word of `shared_info` where the mask bits begin.
 const MASK: usize = core::mem::offset_of!(abi::xen::SharedInfo, evtchn_mask) / 8;
-/// Word of `vcpu_info` that holds the selector.
-const SELECTOR: usize = core::mem::offset_of!(abi::xen::VcpuInfo, evtchn_pending_sel) / 8;
+/// Where in `vcpu_info` the selector is.
+const SELECTOR: usize = core::mem::offset_of!(abi::xen::VcpuInfo, evtchn_pending_sel);
 
 /// Word number (below 64, whatever the port) and bit of a port.
 #[inline(always)]
@@ -47,13 +47,15 @@ pub(super) fn set_pending<P: Platform>(
 #[inline(always)]
 fn select<P: Platform>(hv: &Hypervisor<P>, vcpu: &Arc<Vcpu>, word: usize) -> Effects {
     let Some(info) = vcpu.info() else { return Effects::NONE };
-    if hv.platform.set_bit(info.mfn(), info.offset() / 8 + SELECTOR, word as u32) {
+    // A `vcpu_info` lies within its frame.
+    if hv.platform.set_bit_at(MachineAddr::new(info.raw() + SELECTOR as u64), word as u32) {
         return Effects::NONE;
     }
     mark_upcall(hv, vcpu)
 }
 
 /// Takes the mask off a port, and delivers what is pending.
+#[inline(always)]
 pub(super) fn unmask<P: Platform>(
     hv: &Hypervisor<P>,
     domain: &Domain,
@@ -65,6 +67,7 @@ pub(super) fn unmask<P: Platform>(
     if was_masked && is_pending(hv, domain, port) { select(hv, vcpu, word) } else { Effects::NONE }
 }
 
+#[inline(always)]
 pub(super) fn is_pending<P: Platform>(hv: &Hypervisor<P>, domain: &Domain, port: EvtchnPort) -> bool {
     let (word, bit) = place(port);
     hv.platform.load(domain.shared_info, PENDING + word) & bit != 0
@@ -78,6 +81,6 @@ pub(super) fn clear_pending<P: Platform>(hv: &Hypervisor<P>, domain: &Domain, po
 /// The vCPU's `vcpu_info` moved: everything may be pending.
 pub(super) fn select_all<P: Platform>(hv: &Hypervisor<P>, vcpu: &Vcpu) {
     if let Some(info) = vcpu.info() {
-        hv.platform.fetch_or(info.mfn(), info.offset() / 8 + SELECTOR, u64::MAX);
+        hv.platform.fetch_or(info.mfn(), (info.offset() + SELECTOR) / 8, u64::MAX);
     }
 }

@@ -11,9 +11,6 @@ use crate::fail::Fail;
 use crate::frame::{self, Kind, Stop};
 use crate::platform::Platform;
 
-/// Bytes that are copied at once.
-const PIECE: usize = 512;
-
 /// One side of a copy.
 #[derive(Clone, Copy, Debug)]
 pub enum Place<'d> {
@@ -118,12 +115,5 @@ fn transfer<P: Platform>(hv: &Hypervisor<P>, from: (Mfn, usize), to: (Mfn, usize
         hv.platform.copy_frame(to.0, from.0);
         return;
     }
-    let mut piece = [0; PIECE];
-    let mut done = 0;
-    while done < length {
-        let now = (length - done).min(PIECE);
-        hv.platform.load_bytes(from.0, from.1 + done, &mut piece[..now]);
-        hv.platform.store_bytes(to.0, to.1 + done, &piece[..now]);
-        done += now;
-    }
+    hv.platform.copy_bytes(to, from, length);
 }

@@ -331,7 +331,7 @@ pub const SEGMENT_BASE_SUBS: &[Sub] = &[
 ];
 
 /// `set_segment_base`: which, value.
-#[inline]
+#[inline(always)]
 pub fn set_segment_base<P: Platform>(
     hv: &Hypervisor<P>,
     caller: &mut Caller<'_>,
@@ -341,10 +341,16 @@ pub fn set_segment_base<P: Platform>(
         0 => hv.platform.set_guest_base(BaseOf::Fs, canonical(args[1])?),
         1 => caller.state.gs_base_other = canonical(args[1])?,
         2 => hv.platform.set_guest_base(BaseOf::Gs, canonical(args[1])?),
-        3 => caller.state.gs_base_other = hv.platform.load_gs_selector(args[1] as u16).unwrap_or(0),
+        3 => load_user_gs(hv, caller, args[1] as u16),
         _ => return Err(Errno::EINVAL.into()),
     }
     Ok(Done::OK)
+}
+
+/// GS of user mode gets a selector, and its base is that of the descriptor.
+#[inline(never)]
+fn load_user_gs<P: Platform>(hv: &Hypervisor<P>, caller: &mut Caller<'_>, selector: u16) {
+    caller.state.gs_base_other = hv.platform.load_gs_selector(selector).unwrap_or(0);
 }
 
 /// `iret`: returns to the context that lies on the guest's stack.

@@ -37,7 +37,7 @@ pub const SUBS: &[Sub] = &[
 ];
 
 /// `event_channel_op`: command, pointer to its structure.
-#[inline]
+#[inline(always)]
 pub fn event_channel_op<P: Platform>(
     hv: &Hypervisor<P>,
     caller: &mut Caller<'_>,
@@ -46,6 +46,10 @@ pub fn event_channel_op<P: Platform>(
     if args[0] as u32 == EVTCHNOP_SEND {
         let op: EvtchnSend = read_one(hv, args[1])?;
         return Ok(Done::with(event::send(hv, caller.domain, EvtchnPort::new(op.port))?));
+    }
+    if args[0] as u32 == EVTCHNOP_UNMASK {
+        let op: EvtchnUnmask = read_one(hv, args[1])?;
+        return Ok(Done::with(event::unmask(hv, caller.domain, EvtchnPort::new(op.port))?));
     }
     others(hv, caller, args[0] as u32, args[1])
 }
@@ -68,6 +72,8 @@ pub fn event_channel_op_compat<P: Platform>(
 const NR_PIRQS: u32 = 256;
 const NR_PIRQS_OF_GUESTS: u32 = 56;
 
+/// All but the frequent ones, which need few registers.
+#[inline(never)]
 fn others<P: Platform>(hv: &Hypervisor<P>, caller: &Caller<'_>, command: u32, at: u64) -> Result<Done, Fail> {
     let domain = caller.domain;
     let port = |port| EvtchnPort::new(port);
@@ -99,10 +105,6 @@ fn others<P: Platform>(hv: &Hypervisor<P>, caller: &Caller<'_>, command: u32, at
         EVTCHNOP_BIND_VCPU => {
             let op: EvtchnBindVcpu = read_one(hv, at)?;
             event::bind_vcpu(domain, port(op.port), VcpuId::new(op.vcpu)).map(|()| Effects::NONE)?
-        }
-        EVTCHNOP_UNMASK => {
-            let op: EvtchnUnmask = read_one(hv, at)?;
-            event::unmask(hv, domain, port(op.port))?
         }
         EVTCHNOP_RESET => {
             let op: EvtchnReset = read_one(hv, at)?;

@@ -122,7 +122,7 @@ pub fn read_one<T: FromBytes + IntoBytes + Immutable, P: Platform>(
     hv: &Hypervisor<P>,
     va: u64,
 ) -> Result<T, Errno> {
-    GuestHandle::<T>::new(va, 1)?.read(hv, 0)
+    hv.platform.read_one(GuestVirt::new(va)).map_err(|_| Errno::EFAULT)
 }
 
 /// Writes one `T` at `va`.
@@ -135,7 +135,7 @@ pub fn write_one<T: FromBytes + IntoBytes + Immutable, P: Platform>(
     va: u64,
     value: &T,
 ) -> Result<(), Errno> {
-    GuestHandle::<T>::new(va, 1)?.write(hv, 0, value)
+    hv.platform.write_one(GuestVirt::new(va), value.as_bytes()).map_err(|_| Errno::EFAULT)
 }
 
 /// Reads bytes at `va`.

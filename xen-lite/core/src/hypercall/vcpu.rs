@@ -13,7 +13,7 @@ use super::{Args, Caller};
 use crate::Hypervisor;
 use crate::addr::{MachineAddr, Mfn, PAGE_SIZE, VcpuId};
 use crate::domain::{Domain, Pending, Vcpu, context};
-use crate::effects::{Done, Effects};
+use crate::effects::{Done, Effects, Todo};
 use crate::fail::{Errno, Fail};
 use crate::frame::{self, Kind};
 use crate::platform::Platform;
@@ -203,5 +203,5 @@ fn register_info<P: Platform>(
     vcpu.set_info(Some(MachineAddr::new(op.mfn << 12 | u64::from(op.offset))));
     vcpu.time.info_moved();
     time::update_vcpu_time(hv, vcpu);
-    Ok(event::info_moved(hv, vcpu))
+    Ok(event::info_moved(hv, vcpu).and(Effects::todo(Todo::LOAD_INFO)))
 }

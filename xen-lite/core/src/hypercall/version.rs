@@ -33,6 +33,7 @@ pub const EXTRA: &str = concat!(".0-lite-", env!("CARGO_PKG_VERSION"));
 
 /// Argument 0 is the sub-operation, argument 1 the buffer. Guests ask for the version alone where they want an event to be
 /// noticed, so that is the short way.
+#[inline(always)]
 pub fn xen_version<P: Platform>(
     hv: &Hypervisor<P>,
     caller: &mut Caller<'_>,

@@ -22,7 +22,7 @@ pub use pages::{
     write_descriptor,
 };
 pub use roots::{pin_root, set_kernel_root, set_user_root};
-pub use store::emulate_pt_write;
+pub use store::{FAULT_OF_STORE, emulate_pt_write};
 pub use teardown::relinquish;
 
 #[cfg(test)]

@@ -28,6 +28,8 @@ use decode::{Action, Instruction, decode};
 
 const FAULT_PRESENT: u32 = 1 << 0;
 const FAULT_WRITE: u32 = 1 << 1;
+/// What the error code of a store to a table has set.
+pub const FAULT_OF_STORE: u32 = FAULT_PRESENT | FAULT_WRITE;
 const FAULT_RESERVED: u32 = 1 << 3;
 const FAULT_FETCH: u32 = 1 << 4;
 
@@ -45,8 +47,8 @@ pub fn emulate_pt_write<P: Platform>(
     va: u64,
     error_code: u32,
 ) -> Option<Effects> {
-    let wanted = FAULT_PRESENT | FAULT_WRITE;
-    if error_code & (wanted | FAULT_RESERVED | FAULT_FETCH) != wanted || caller.state.mode != Mode::Kernel {
+    if error_code & (FAULT_OF_STORE | FAULT_RESERVED | FAULT_FETCH) != FAULT_OF_STORE
+        || caller.state.mode != Mode::Kernel {
         return None;
     }
     // As on upstream, a domain with hardware need not ask for it.

@@ -43,7 +43,7 @@ impl Target {
 ///
 /// # Errors
 /// The frame cannot be written: the domain ends.
-#[inline]
+#[inline(always)]
 pub fn bounce<P: Platform>(
     hv: &Hypervisor<P>,
     caller: &mut Caller<'_>,
@@ -87,7 +87,7 @@ fn write_frame<P: Platform, const N: usize, const WORDS: usize>(
         toggle_mode(hv, state);
         (state.kernel_sp, state.regs.cs & 0xffff)
     };
-    let masked = info::masked(hv, caller.vcpu);
+    let masked = info::masked_now(hv, caller.vcpu);
     let from = &state.regs;
     let mut flags = from.rflags & !rflags::IF;
     if !masked {
@@ -114,7 +114,7 @@ fn write_frame<P: Platform, const N: usize, const WORDS: usize>(
         return Err(Why::BounceFault(sp));
     }
     if target.mask_events && !masked {
-        info::set_masked(hv, caller.vcpu, true);
+        hv.platform.mask_events(caller.vcpu);
     }
     let regs = &mut state.regs;
     regs.rip = target.address;

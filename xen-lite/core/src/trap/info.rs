@@ -11,11 +11,10 @@ const MASK: u64 = 0xff << 8;
 /// Word of `vcpu_info.arch.cr2`.
 const CR2_WORD: usize = 2;
 
-/// Whether an event waits and events are not masked.
+/// Whether an event waits and events are not masked. The vCPU is the running one.
 #[inline(always)]
 pub fn upcall_due<P: Platform>(hv: &Hypervisor<P>, vcpu: &Vcpu) -> bool {
-    let Some(address) = vcpu.info() else { return false };
-    let value = hv.platform.load_at(address);
+    let value = hv.platform.info_flags(vcpu);
     // Mask zero and pending not: the two bytes as a number are 1 to 255.
     (value as u16).wrapping_sub(1) < PENDING as u16
 }
@@ -31,7 +30,7 @@ pub fn upcall_pending<P: Platform>(hv: &Hypervisor<P>, vcpu: &Vcpu) -> bool {
 #[inline(always)]
 pub fn set_upcall_pending<P: Platform>(hv: &Hypervisor<P>, vcpu: &Vcpu) -> bool {
     let Some(address) = vcpu.info() else { return false };
-    hv.platform.set_bit(address.mfn(), address.offset() / 8, 0)
+    hv.platform.set_bit_at(address, 0)
 }
 
 /// Whether events are masked. A vCPU without `vcpu_info` gets none.
@@ -39,6 +38,12 @@ pub fn set_upcall_pending<P: Platform>(hv: &Hypervisor<P>, vcpu: &Vcpu) -> bool 
 pub fn masked<P: Platform>(hv: &Hypervisor<P>, vcpu: &Vcpu) -> bool {
     let Some(address) = vcpu.info() else { return true };
     hv.platform.load_at(address) & MASK != 0
+}
+
+/// As [`masked`], of the running vCPU.
+#[inline(always)]
+pub fn masked_now<P: Platform>(hv: &Hypervisor<P>, running: &Vcpu) -> bool {
+    hv.platform.info_flags(running) & MASK != 0
 }
 
 /// Masks or unmasks events.

@@ -13,6 +13,9 @@ use super::{info, toggle_mode};
 /// The frame's flag that says the context made a system call: RCX and R11 need not be restored.
 const VGCF_IN_SYSCALL: u64 = 1 << 8;
 
+/// Flags that are taken from the frame: all that there are but IF, IOPL and VM.
+pub const IRET_FLAGS: u64 = 0x3f_7fd5 & !(rflags::IF | rflags::IOPL | rflags::VM);
+
 /// Reads the frame at RSP and loads it. RAX, too, comes from the frame.
 ///
 /// # Errors
@@ -44,7 +47,7 @@ pub fn iret<P: Platform>(hv: &Hypervisor<P>, caller: &mut Caller<'_>) -> Result<
     let regs = &mut caller.state.regs;
     regs.rip = rip;
     regs.cs = cs & 0xffff | 3;
-    regs.rflags = new_flags & !(rflags::IOPL | rflags::VM) & 0x3f_7fd5 | rflags::IF | 2;
+    regs.rflags = new_flags & IRET_FLAGS | rflags::IF | 2;
     regs.rsp = rsp;
     regs.ss = ss & 0xffff | 3;
     info::set_masked(hv, caller.vcpu, new_flags & rflags::IF == 0);

@@ -14,9 +14,10 @@ mod iret;
 mod tests;
 
 pub use bounce::{Target, bounce};
-pub use iret::iret;
+pub use iret::{IRET_FLAGS, iret};
 
 use crate::Hypervisor;
+use crate::addr::GuestVirt;
 use crate::domain::{Mode, Pending, VcpuState};
 use crate::effects::{Effects, Todo};
 use crate::fail::Why;
@@ -88,7 +89,12 @@ pub fn inject<P: Platform>(
     deliver(hv, caller, vector, code)
 }
 
-fn deliver<P: Platform>(
+/// As [`inject`]; whoever calls knows whether there is an error code.
+///
+/// # Errors
+/// As [`inject`].
+#[inline(always)]
+pub fn deliver_with<P: Platform>(
     hv: &Hypervisor<P>,
     caller: &mut Caller<'_>,
     vector: u8,
@@ -100,6 +106,15 @@ fn deliver<P: Platform>(
     }
     let target = Target { address: handler.address, mask_events: handler.mask_events };
     bounce(hv, caller, target, error_code)
+}
+
+fn deliver<P: Platform>(
+    hv: &Hypervisor<P>,
+    caller: &mut Caller<'_>,
+    vector: u8,
+    error_code: Option<u32>,
+) -> Result<Effects, Why> {
+    deliver_with(hv, caller, vector, error_code)
 }
 
 /// A page fault: a store to a page table is validated and carried out, any other fault is the guest's.
@@ -126,10 +141,44 @@ pub fn deliver_page_fault<P: Platform>(
     error_code: u32,
     cr2: u64,
 ) -> Result<Effects, Why> {
+    let error_code = prepare_page_fault(hv, caller, error_code, cr2);
+    inject(hv, caller, vector::PF, error_code)
+}
+
+/// Tells the guest the address of a page fault. Returns the error code that it gets.
+#[inline(always)]
+pub fn prepare_page_fault<P: Platform>(
+    hv: &Hypervisor<P>,
+    caller: &mut Caller<'_>,
+    error_code: u32,
+    cr2: u64,
+) -> u32 {
     let user = if caller.state.mode == Mode::User { PF_USER } else { 0 };
     caller.state.cr2 = cr2;
     info::set_cr2(hv, caller.vcpu, cr2);
-    inject(hv, caller, vector::PF, error_code & !PF_USER | user)
+    error_code & !PF_USER | user
+}
+
+/// Whether a page fault may be a store to a page table, which [`exception`] would carry out.
+#[inline(always)]
+pub fn may_be_pt_write(caller: &Caller<'_>, error_code: u32) -> bool {
+    error_code & crate::mm::FAULT_OF_STORE == crate::mm::FAULT_OF_STORE && caller.state.mode == Mode::Kernel
+}
+
+/// Whether an invalid opcode may be the forced-emulation prefix, which [`exception`] would look at: `ud2`, `xen`.
+#[inline(always)]
+pub fn may_be_forced<P: Platform>(hv: &Hypervisor<P>, caller: &Caller<'_>) -> bool {
+    const PREFIX: u64 = u64::from_le_bytes([0x0f, 0x0b, b'x', b'e', b'n', 0, 0, 0]);
+    const LENGTH: u64 = 0xff_ffff_ffff;
+    // Of another code segment, the base counts too.
+    if caller.state.regs.cs != u64::from(FLAT_CS64) {
+        return true;
+    }
+    match hv.platform.read_words(GuestVirt::new(caller.state.regs.rip)) {
+        Ok([code]) => code & LENGTH == PREFIX,
+        // The page may end before the eighth byte.
+        Err(_) => true,
+    }
 }
 
 /// A general-protection fault: `int n` to a handler of the guest's, a privileged instruction, or the guest's own fault.
@@ -276,14 +325,22 @@ pub fn deliver_pending<P: Platform>(hv: &Hypervisor<P>, caller: &mut Caller<'_>)
         effects = inject(hv, caller, vector::NMI, 0)?;
     }
     if info::upcall_due(hv, caller.vcpu) {
-        let event = caller.state.callbacks.event;
-        if event.address == 0 {
-            return Err(Why::NoCallback("event"));
-        }
-        let target = Target { mask_events: true, ..Target::callback(event) };
-        effects = effects.and(bounce(hv, caller, target, None)?);
+        effects = effects.and(deliver_upcall(hv, caller)?);
     }
     Ok(effects)
+}
+
+/// Enters the event callback: an event waits, and events are not masked.
+///
+/// # Errors
+/// The reason to end the domain.
+#[inline(always)]
+pub fn deliver_upcall<P: Platform>(hv: &Hypervisor<P>, caller: &mut Caller<'_>) -> Result<Effects, Why> {
+    let event = caller.state.callbacks.event;
+    if event.address == 0 {
+        return Err(Why::NoCallback("event"));
+    }
+    bounce(hv, caller, Target { mask_events: true, ..Target::callback(event) }, None)
 }
 
 /// Goes from the guest's kernel to its user mode or back: page-table root and GS base change.
