@@ -46,7 +46,13 @@ pub(super) fn advance<C: GuestCpu>(cpu: &mut C, len: u64, bits: Bits) -> Outcome
 /// Executes a privileged instruction.
 pub(super) fn execute<C: GuestCpu>(cpu: &mut C, insn: &Decoded, bits: Bits) -> Outcome {
     match operate(cpu, insn, bits) {
-        Ok(()) => advance(cpu, u64::from(insn.len), bits),
+        Ok(()) => match advance(cpu, u64::from(insn.len), bits) {
+            // As on upstream, a step over these is told with the next instruction's.
+            Outcome::Done { .. } if matches!(insn.op, Op::In(_) | Op::Out(_) | Op::Cli | Op::Sti) => {
+                Outcome::Done { single_step: false }
+            }
+            outcome => outcome,
+        },
         Err(Stop::Fault(exception)) => Outcome::Fault(exception),
         Err(Stop::Again) => Outcome::Again,
         Err(Stop::Step) => Outcome::Done { single_step: true },
