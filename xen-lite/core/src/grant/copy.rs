@@ -69,7 +69,7 @@ fn with_frame<P: Platform>(
         Place::Grant(granter, reference) => {
             let pinned = {
                 let mut table = granter.grants.table.lock();
-                table.has_room(reference).and_then(|()| table.pin(hv, reference, caller.id, what))
+                table.has_room(reference).and_then(|()| table.pin(hv, reference, caller.id, what, 0))
             };
             let mfn = pinned.map_err(Refused::Status)?;
             let result = with_reference(hv, granter, mfn, readonly, action);

@@ -112,7 +112,7 @@ fn pin<P: Platform>(hv: &Hypervisor<P>, mapper: &Domain, mapping: &Mapping) -> R
     table.has_room(mapping.reference)?;
     let mut frame = Mfn::INVALID;
     for (done, what) in mapping.uses().enumerate() {
-        match table.pin(hv, mapping.reference, mapper.id, what) {
+        match table.pin(hv, mapping.reference, mapper.id, what, GTF_SUB_PAGE) {
             Ok(found) => frame = found,
             Err(status) => {
                 mapping.uses().take(done).for_each(|what| table.unpin(hv, mapping.reference, what));

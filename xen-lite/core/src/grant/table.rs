@@ -83,7 +83,7 @@ impl Entry {
 pub(super) struct Table {
     frames: Vec<Mfn>,
     active: Vec<Box<[Active; PER_FRAME]>>,
-    /// Set when the domain dies: nothing new is granted.
+    /// Set when the domain dies: the table does not grow any more. What is granted stays so as long as the frames last, as upstream.
     closed: bool,
 }
 
@@ -108,7 +108,7 @@ impl Table {
         if full { Err(Status::GeneralError) } else { Ok(()) }
     }
 
-    /// Counts a user of a grant to the domain `user`, and returns the frame.
+    /// Counts a user of a grant to the domain `user`, and returns the frame. An entry with one of the flags `refused` does not fit.
     #[inline]
     pub(super) fn pin<P: Platform>(
         &mut self,
@@ -116,8 +116,9 @@ impl Table {
         reference: GrantRef,
         user: DomId,
         what: Use,
+        refused: u16,
     ) -> Result<Mfn, Status> {
-        let place = self.place(reference).filter(|_| !self.closed).ok_or(Status::BadGntref)?;
+        let place = self.place(reference).ok_or(Status::BadGntref)?;
         let active = self.active(reference).ok_or(Status::BadGntref)?;
         let is_used = active.is_used();
         if is_used && active.user != user.raw() {
@@ -125,7 +126,7 @@ impl Table {
         }
         let count = active.pins[what.index()].checked_add(1).ok_or(Status::NoSpace)?;
         if !is_used || (!what.readonly && !active.is_written()) {
-            let entry = mark(hv, place, user, what.readonly)?;
+            let entry = mark(hv, place, user, what.readonly, refused)?;
             if !is_used {
                 (active.user, active.frame) = (user.raw(), entry.frame());
             }
@@ -165,12 +166,13 @@ fn mark<P: Platform>(
     (mfn, word): (Mfn, usize),
     user: DomId,
     readonly: bool,
+    refused: u16,
 ) -> Result<Entry, Status> {
     let mut entry = Entry(hv.platform.load(mfn, word));
     let bits = if readonly { READING } else { READING | WRITING };
     for _ in 0..TRIES {
         let flags = entry.flags();
-        let fits = flags & GTF_TYPE_MASK == GTF_PERMIT_ACCESS
+        let fits = flags & (GTF_TYPE_MASK | refused) == GTF_PERMIT_ACCESS
             && entry.domain() == user.raw()
             && (readonly || flags & GTF_READONLY == 0);
         if !fits {
@@ -246,7 +248,7 @@ pub fn swap<P: Platform>(
     Ok(())
 }
 
-/// A dying domain grants nothing any more. What is in use stays.
+/// The table of a dying domain does not grow any more.
 pub(super) fn close(domain: &Domain) {
     domain.grants.table.lock().closed = true;
 }

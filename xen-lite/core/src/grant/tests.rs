@@ -3,7 +3,7 @@
 use abi::grant_table::*;
 
 use super::*;
-use crate::addr::{GrantRef, PAGE_SIZE};
+use crate::addr::{DomId, GrantRef, PAGE_SIZE};
 use crate::fail::Fail;
 use crate::frame::audit::audit;
 use crate::frame::pte::{PRESENT, WRITABLE};
@@ -25,6 +25,13 @@ fn grant(space: &Space, number: u32, frame: Mfn, flags: u16) {
     let table = super::frame(&space.hv, &space.other, number / 512).unwrap();
     let entry = u64::from(flags) | u64::from(space.domain.id.raw()) << 16 | frame.raw() << 32;
     space.hv.platform.store(table, number as usize % 512, entry);
+}
+
+/// Writes an entry of the granter's table for another domain.
+fn grant_to(space: &Space, number: u32, to: DomId, frame: Mfn) {
+    let table = space.other.grants.table.lock().frames()[0];
+    let entry = u64::from(PERMIT) | u64::from(to.raw()) << 16 | frame.raw() << 32;
+    space.hv.platform.store(table, number as usize, entry);
 }
 
 fn flags(space: &Space, number: u32) -> u16 {
@@ -359,10 +366,25 @@ fn the_end_of_the_mapper_gives_everything_up_in_portions() {
     space.audit();
     assert_eq!(map_at(&space, 1, page(3), HOST), Err(Status::NoSpace), "a dying domain maps nothing");
     let _ = release_all(&space.hv, &space.other).unwrap();
-    let fresh = Request { address: page(3), flags: HOST, reference: reference(1) };
+    assert_eq!(grow(&space.hv, &space.other, 2), Err(Errno::EINVAL), "a dying domain's table does not grow");
+    // As long as its table lasts, its grants do, if the frames are still there.
+    let fresh = Request { address: 0, flags: GNTMAP_DEVICE_MAP, reference: reference(1) };
     let (third, _) = crate::world::domain(&space.hv, 3, false, 1);
-    let refused = map(&space.hv, &third, Mfn::INVALID, &space.other, fresh).unwrap();
-    assert_eq!(refused, Err(Status::BadGntref), "a dying domain grants nothing");
+    let frame = give_frames(&space.hv, &space.other, 0).unwrap();
+    grant_to(&space, 1, third.id, frame);
+    let mapped = map(&space.hv, &third, Mfn::INVALID, &space.other, fresh).unwrap().unwrap();
+    space.other.advance(crate::domain::Life::Dying);
+    while crate::mm::relinquish(&space.hv, &space.other).is_err() {}
+    assert_eq!(space.hv.frames.owner(frame), crate::frame::Owner::Domain(space.other.id));
+    let device = frame.raw() << 12;
+    let unmapped = unmap(&space.hv, &third, Mfn::INVALID, mapped.handle, 0, device).unwrap();
+    flush_unmapped(&space.hv, &third, &[Some(unmapped)]);
+    assert_eq!(space.hv.frames.owner(frame), crate::frame::Owner::None);
+    let gone = map(&space.hv, &third, Mfn::INVALID, &space.other, fresh).unwrap();
+    assert_eq!(gone, Err(Status::BadPage), "the frame is not the granter's any more");
+    free_table(&space.hv, &space.other);
+    let gone = map(&space.hv, &third, Mfn::INVALID, &space.other, fresh).unwrap();
+    assert_eq!(gone, Err(Status::BadGntref), "there is no table any more");
 }
 
 #[test]

@@ -213,7 +213,7 @@ fn let_go<P: Platform>(hv: &Hypervisor<P>, gone: &Mapping) {
     unpin(hv, gone);
 }
 
-/// Gives up all that a dying domain mapped, and stops it from granting. Its page tables still hold their references; they are dropped as
+/// Gives up all that a dying domain mapped, and stops its own table from growing. Its page tables still hold their references; they are dropped as
 /// the tables are taken apart. Its vCPUs are descheduled, so no translation is in use.
 ///
 /// # Errors
