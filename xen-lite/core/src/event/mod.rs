@@ -62,6 +62,9 @@ pub const TWO_LEVEL_PORTS: u32 = abi::event_channel::EVTCHN_2L_NR_CHANNELS as u3
 /// Ports that event words have room for.
 pub const FIFO_PORTS: u32 = abi::event_channel::EVTCHN_FIFO_NR_CHANNELS as u32;
 
+/// Closed ports in queues that are passed over when a free one is looked for; a guest that leaves more of them there gets none.
+const MOST_QUEUED: u32 = 1024;
+
 /// Highest port that there can be.
 pub const MAX_PORT: u32 = FIFO_PORTS - 1;
 
@@ -186,7 +189,8 @@ impl Table {
             Delivery::Fifo(_) => FIFO_PORTS,
         });
         let mut number = self.first_free;
-        while number < max {
+        let mut queued = 0;
+        while number < max && queued < MOST_QUEUED {
             let port = EvtchnPort::new(number);
             match self.get(port) {
                 Some(Port { channel: Channel::Free, .. }) => {
@@ -194,6 +198,7 @@ impl Table {
                         return Ok(port);
                     }
                     number += 1;
+                    queued += 1;
                 }
                 Some(_) => {
                     self.first_free += u32::from(self.first_free == number);

@@ -13,6 +13,8 @@ use crate::platform::Platform;
 
 /// The vCPU that gets a port's events unless something else is said.
 const FIRST: VcpuId = VcpuId::new(0);
+/// How often a port is looked for that other vCPUs of the domain then take first.
+const TRIES: usize = 16;
 /// Virtual interrupts that each vCPU has for itself; the others a domain has once.
 const PER_VCPU_VIRQS: u32 = 1 << abi::xen::VIRQ_TIMER
     | 1 << abi::xen::VIRQ_DEBUG
@@ -42,7 +44,8 @@ pub fn alloc_unbound<P: Platform>(
 /// pending, for whatever was sent before.
 ///
 /// # Errors
-/// `EINVAL` when the remote port does not exist or does not wait for `local`; as [`alloc_unbound`].
+/// `EINVAL` when the remote port does not exist or does not wait for `local`; as [`alloc_unbound`]. `EAGAIN` when other vCPUs of
+/// `local` took every free port that was found.
 pub fn bind_interdomain<P: Platform>(
     hv: &Hypervisor<P>,
     local: &Arc<Domain>,
@@ -57,12 +60,20 @@ pub fn bind_interdomain<P: Platform>(
         table.bind(port, Channel::Interdomain { peer: local.clone(), port: remote_port }, FIRST);
         return Ok((port, raise_bound(hv, local, &table, port)));
     }
-    let (mut mine, mut theirs) = lock_both(local, remote);
-    let port = mine.find_free(hv, max)?;
-    connect_remote(&mut theirs, remote_port, local, port)?;
-    mine.bind(port, Channel::Interdomain { peer: remote.clone(), port: remote_port }, FIRST);
-    drop(theirs);
-    Ok((port, raise_bound(hv, local, &mine, port)))
+    // Looking for a port takes as long as the caller makes it: not with the other domain's table locked.
+    for _ in 0..TRIES {
+        let port = local.events.lock().find_free(hv, max)?;
+        let (mut mine, mut theirs) = lock_both(local, remote);
+        if !mine.is_free(port) {
+            // Another vCPU of the caller has taken it.
+            continue;
+        }
+        connect_remote(&mut theirs, remote_port, local, port)?;
+        mine.bind(port, Channel::Interdomain { peer: remote.clone(), port: remote_port }, FIRST);
+        drop(theirs);
+        return Ok((port, raise_bound(hv, local, &mine, port)));
+    }
+    Err(Errno::EAGAIN)
 }
 
 /// Connects a waiting port of the remote table to `local`'s `port`. It keeps its vCPU.
