@@ -64,6 +64,8 @@ pub struct FrameTable {
     /// When each CPU last flushed; the image reports its own complete flushes here (optional).
     pub flushes: FlushClock,
     denied_io: RwLock<alloc::vec::Vec<Range<u64>>>,
+    /// The lowest frame that was ever lent to [`DomId::XEN`]: where the machine-to-physical table begins.
+    first_lent: AtomicU64,
     /// Numbers that a domain had that is gone, one bit each: what it gave back is not the next one's to read.
     used_numbers: [AtomicU64; NUMBERS / 64],
     /// Allocations until one fails, for tests; 0 is never.
@@ -85,6 +87,7 @@ impl FrameTable {
             heap: Mutex::new(Heap::new()),
             flushes: FlushClock::new(),
             denied_io: RwLock::new(alloc::vec::Vec::new()),
+            first_lent: AtomicU64::new(u64::MAX),
             used_numbers: [const { AtomicU64::new(0) }; NUMBERS / 64],
             #[cfg(any(test, feature = "test-util"))]
             fails_in: core::sync::atomic::AtomicU64::new(0),
@@ -274,7 +277,16 @@ impl FrameTable {
         info.refs.compare_exchange(0, lent, Ordering::AcqRel, Ordering::Relaxed).map_err(|_| Errno::EBUSY)?;
         info.kind.store(kind::of(kind) | 1, Ordering::Release);
         info.refs.store(lent | 2, Ordering::Release);
+        if domain == DomId::XEN {
+            self.first_lent.fetch_min(mfn.raw(), Ordering::Relaxed);
+        }
         Ok(())
+    }
+
+    /// The lowest frame that is lent to all privileged domains, if any is.
+    pub fn first_lent(&self) -> Option<Mfn> {
+        let mfn = Mfn::new(self.first_lent.load(Ordering::Relaxed));
+        (self.owner(mfn) == Owner::Lent(DomId::XEN)).then_some(mfn)
     }
 
     /// Gives a frame of the hypervisor to a domain for good. The account is the caller's business.
@@ -373,6 +385,7 @@ pub fn free<P: Platform>(hv: &Hypervisor<P>, mfn: Mfn, order: u32) {
     let table = &hv.frames;
     for frame in mfn.raw()..mfn.raw() + (1 << order) {
         assert!(table.refs(Mfn::new(frame)) == 0, "frame {frame:#x} freed, but it is not the hypervisor's");
+        hv.platform.set_m2p(Mfn::new(frame), u64::MAX);
     }
     table.give_back(mfn, order, DomId::XEN, true);
 }
@@ -460,6 +473,7 @@ fn release<P: Platform>(hv: &Hypervisor<P>, mfn: Mfn, before: u64) {
     let domain = hv.domains.get(owner);
     let dying = domain.as_ref().is_none_or(|domain| domain.is_dying());
     let lent = State::of(before) == State::Shared;
+    hv.platform.set_m2p(mfn, u64::MAX);
     if !dying && !lent {
         hv.frames.give_back(mfn, 0, owner, true);
     } else if may_be_written(hv, mfn) {

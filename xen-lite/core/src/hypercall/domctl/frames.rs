@@ -23,6 +23,9 @@ pub fn info<P: Platform>(hv: &Hypervisor<P>, target: &ControlOver, address: u64,
     if wanted.num > MOST {
         return Err(Errno::E2BIG.into());
     }
+    if wanted.num == 0 {
+        return PLAIN;
+    }
     let list = GuestHandle::<u64>::new(wanted.array.addr(), wanted.num)?;
     for index in 0..wanted.num {
         let mfn = Mfn::new(list.read(hv, index)?);

@@ -16,7 +16,6 @@ use crate::addr::{DomId, Mfn};
 use crate::domain::Domain;
 use crate::effects::Done;
 use crate::fail::{Errno, Fail};
-use crate::frame::Owner;
 use crate::platform::Platform;
 
 /// The read-only machine-to-physical table in every guest's address space (`MACH2PHYS_VIRT_START`, `_END`).
@@ -132,12 +131,11 @@ pub(super) fn machphys_mapping<P: Platform>(hv: &Hypervisor<P>, at: u64) -> Resu
 pub(super) fn machphys_mfn_list<P: Platform>(hv: &Hypervisor<P>, at: u64) -> Result<Done, Fail> {
     let wanted: MachphysMfnList = read_one(hv, at)?;
     let list = GuestHandle::<u64>::new(wanted.extent_start.addr(), u64::from(wanted.max_extents))?;
-    let lent = |frame: &u64| hv.frames.owner(Mfn::new(*frame)) == Owner::Lent(DomId::XEN);
-    let first = (0..hv.frames.len()).find(lent).unwrap_or(hv.frames.len());
     let count = (hv.frames.len() * 8).div_ceil(LIST_STEP << crate::addr::PAGE_SHIFT);
-    let written = if first < hv.frames.len() { count.min(u64::from(wanted.max_extents)) } else { 0 };
+    let first = hv.frames.first_lent();
+    let written = first.map_or(0, |_| count.min(u64::from(wanted.max_extents)));
     for n in 0..written {
-        list.write(hv, n, &(first + n * LIST_STEP))?;
+        list.write(hv, n, &(first.map_or(0, Mfn::raw) + n * LIST_STEP))?;
     }
     put_back(hv, at, offset_of!(MachphysMfnList, nr_extents), &(written as u32))?;
     Ok(Done::OK)
