@@ -6,8 +6,9 @@ use core::sync::atomic::Ordering;
 
 use kernel_image::layout::Layout;
 use xen_lite_core::addr::Mfn;
-use xen_lite_core::build::{self, Request};
+use xen_lite_core::build::{self, Request, TextScreen};
 use xen_lite_core::cmdline::CommandLine;
+use xen_lite_core::platform::Platform;
 
 use super::info::{BootInfo, Module};
 use super::refuse;
@@ -53,6 +54,7 @@ pub fn start(boot: &BootInfo, line: &CommandLine, since: u64) {
         frames: memory / PAGE,
         max_frames: options.dom0_mem.maximum(free * PAGE).map_or(u64::MAX, |bytes| bytes / PAGE),
         vcpus: options.dom0_max_vcpus.for_cpus(percpu::count()),
+        screen: screen(),
     };
     let built = match build::first_domain(hv(), &request) {
         Ok(built) => built,
@@ -74,6 +76,25 @@ pub fn start(boot: &BootInfo, line: &CommandLine, since: u64) {
     built.domain.paused_by_controller.store(0, Ordering::Release);
     let started = hv().sched.unpause_domain(hv(), &built.domain);
     platform::kick(started.kick);
+}
+
+/// The screen, if a BIOS left it in text mode: its data area (at 0x400) tells.
+fn screen() -> Option<TextScreen> {
+    const TEXT_MODE: u8 = 3;
+    let has_bios_data = |&(start, size, kind): &(u64, u64, u32)| start == 0 && size >= PAGE && kind == 1;
+    if !hv().config.memory_map.iter().any(has_bios_data) {
+        return None;
+    }
+    let mut area = [0; 0x100];
+    hv().platform.load_bytes(Mfn::new(0), 0x400, &mut area);
+    let screen = TextScreen {
+        columns: u16::from_le_bytes([area[0x4a], area[0x4b]]),
+        rows: u16::from(area[0x84]) + 1,
+        font_height: u16::from(area[0x85]),
+        cursor: (area[0x50].into(), area[0x51].into()),
+    };
+    let fits = area[0x49] == TEXT_MODE && screen.columns == 80 && matches!(screen.font_height, 8 | 14 | 16);
+    fits.then_some(screen)
 }
 
 fn join(first: &str, second: &str) -> String {

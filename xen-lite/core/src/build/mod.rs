@@ -11,9 +11,12 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use core::fmt;
 
-use abi::xen::{SIF_INITDOMAIN, SIF_MOD_START_PFN, SIF_PRIVILEGED, StartInfo};
+use abi::xen::{
+    Dom0VgaConsoleInfo, Dom0VgaConsoleInfoTextMode3, SIF_INITDOMAIN, SIF_MOD_START_PFN, SIF_PRIVILEGED,
+    StartInfo, StartInfoDom0, XEN_VGATYPE_TEXT_MODE_3,
+};
 use kernel_image::layout::{self, Layout, Role};
-use kernel_image::{Image, ImageError};
+use kernel_image::{Image, ImageError, PaeMode};
 use zerocopy::IntoBytes;
 
 use crate::Hypervisor;
@@ -43,6 +46,21 @@ pub struct Request<'a> {
     pub max_frames: u64,
     /// vCPUs that it gets.
     pub vcpus: u32,
+    /// The screen, if the machine has one in text mode.
+    pub screen: Option<TextScreen>,
+}
+
+/// A VGA screen in text mode, as the firmware left it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TextScreen {
+    /// Characters in a line.
+    pub columns: u16,
+    /// Lines.
+    pub rows: u16,
+    /// Lines of pixels of a character.
+    pub font_height: u16,
+    /// Where the cursor is: column and row.
+    pub cursor: (u16, u16),
 }
 
 /// Why the first domain could not be built.
@@ -130,7 +148,7 @@ pub fn first_domain<P: Platform>(hv: &Hypervisor<P>, request: &Request<'_>) -> R
         populate(hv, &domain, request.frames).ok_or(BuildError::Memory { frames: request.frames, free })?;
 
     load_kernel(hv, &image, request.elf, &p2m)?;
-    write_data(hv, &layout, &p2m, &domain, request);
+    write_data(hv, &layout, &p2m, &domain, request, &image);
     let root = write_tables(hv, &layout, &p2m).ok_or(BuildError::Step("page tables", Errno::EINVAL))?;
     mm::pin_root(hv, &domain, root).map_err(step("validate the first page tables"))?;
     start_context(hv, &domain, &image, &layout, root).map_err(step("first context"))?;
@@ -183,6 +201,7 @@ fn write_data<P: Platform>(
     p2m: &P2m,
     domain: &Domain,
     request: &Request<'_>,
+    image: &Image,
 ) {
     let page = PAGE_SIZE as u64;
     if let Some(initrd) = &layout.initrd {
@@ -198,12 +217,34 @@ fn write_data<P: Platform>(
     }
     p2m.clear(hv, layout.stack.pfn * page, layout.stack.pages * page);
     p2m.clear(hv, layout.start_info.pfn * page, page);
-    p2m.write(hv, layout.start_info.pfn * page, start_info(layout, domain, request).as_bytes());
+    let mut info = start_info(layout, domain, request, image);
+    let start = layout.start_info.pfn * page;
+    if let Some(screen) = &request.screen {
+        // Behind the structure, in the same page.
+        let (offset, size) = (size_of::<StartInfo>() as u32, size_of::<Dom0VgaConsoleInfo>() as u32);
+        info.set_dom0(StartInfoDom0 { info_off: offset, info_size: size });
+        p2m.write(hv, start + u64::from(offset), screen_info(screen).as_bytes());
+    }
+    p2m.write(hv, start, info.as_bytes());
 }
 
-fn start_info(layout: &Layout, domain: &Domain, request: &Request<'_>) -> Box<StartInfo> {
+fn screen_info(screen: &TextScreen) -> Dom0VgaConsoleInfo {
+    let mut info = Dom0VgaConsoleInfo { video_type: XEN_VGATYPE_TEXT_MODE_3, ..Default::default() };
+    info.set_text_mode_3(Dom0VgaConsoleInfoTextMode3 {
+        font_height: screen.font_height,
+        cursor_x: screen.cursor.0,
+        cursor_y: screen.cursor.1,
+        rows: screen.rows,
+        columns: screen.columns,
+    });
+    info
+}
+
+fn start_info(layout: &Layout, domain: &Domain, request: &Request<'_>, image: &Image) -> Box<StartInfo> {
     let mut info = Box::new(StartInfo::default());
-    let magic = b"xen-3.0-x86_64";
+    // The last letter repeats what the kernel said of PAE, of which nothing depends.
+    let pae = image.notes.pae_mode.is_some_and(|mode| mode != PaeMode::No);
+    let magic: &[u8] = if pae { b"xen-3.0-x86_64p" } else { b"xen-3.0-x86_64" };
     info.magic[..magic.len()].copy_from_slice(magic);
     info.nr_pages = layout.nr_pages();
     info.shared_info = domain.shared_info.address().map_or(0, |address| address.raw());

@@ -26,6 +26,8 @@ use crate::{event, grant, mm};
 const INFO_IN_SHARED_PAGE: u64 = 32;
 /// Bytes of `struct vcpu_info`.
 const INFO_BYTES: u64 = 64;
+/// `evtchn_upcall_mask` is set, in the first word of `struct vcpu_info`.
+const MASKED: u64 = 1 << (8 * core::mem::offset_of!(abi::xen::VcpuInfo, evtchn_upcall_mask));
 
 /// Room on the heap for a domain and what it comes with, and for each vCPU besides its floating-point state, in bytes.
 const DOMAIN_ROOM: usize = 32 << 10;
@@ -164,6 +166,10 @@ pub fn create_first<P: Platform>(
     for vcpu in domain.vcpus() {
         crate::trap::info::set_masked(hv, vcpu, true);
     }
+    // The places of vCPUs that it does not have say the same, as upstream's do.
+    for id in u64::from(vcpus)..INFO_IN_SHARED_PAGE {
+        hv.platform.fetch_or(domain.shared_info, (id * INFO_BYTES / 8) as usize, MASKED);
+    }
     let first = domain.vcpu(VcpuId::new(0)).ok_or(Errno::EINVAL)?;
     let (_, effects) = hv.sched.up(hv, first);
     Ok((domain, effects))
@@ -251,6 +257,8 @@ pub fn reap<P: Platform>(hv: &Hypervisor<P>, domain: &Domain) -> Effects {
     }
     let Some(domain) = hv.domains.remove(domain) else { return Effects::NONE };
     hv.frames.retire(domain.id);
+    // A toolstack may have set frames aside for it when it was dying already.
+    hv.frames.claim(domain.id, 0);
     for vcpu in domain.vcpus() {
         vcpu.set_info(None);
     }
