@@ -7,16 +7,18 @@
 //! The SDK's allocator, console and events belong to the first vCPU: a job makes plain hypercalls, and touches atomics and memory that
 //! nobody else has.
 
-use crate::{Answer, at, call, pages, shared, space};
+use crate::{Answer, at, call, op, pages, shared, space};
 use alloc::boxed::Box;
 use core::arch::global_asm;
 use core::mem::offset_of;
 use core::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use core::time::Duration;
-use domu_sdk::abi::sched::SCHEDOP_YIELD;
+use domu_sdk::abi::GuestPtr;
+use domu_sdk::abi::event_channel::{EVTCHNOP_BIND_IPI, EVTCHNOP_SEND, EvtchnBindIpi, EvtchnSend};
+use domu_sdk::abi::sched::{SCHEDOP_POLL, SCHEDOP_YIELD, SchedPoll};
 use domu_sdk::abi::vcpu::{VCPUOP_DOWN, VCPUOP_INITIALISE, VCPUOP_IS_UP, VCPUOP_UP};
 use domu_sdk::abi::xen::{
-    FLAT_KERNEL_CS64, FLAT_KERNEL_SS, TrapInfo, VGCF_IN_KERNEL, VcpuGuestContext, VcpuInfo, hypercall,
+    FLAT_KERNEL_CS64, FLAT_KERNEL_SS, SharedInfo, TrapInfo, VGCF_IN_KERNEL, VcpuGuestContext, VcpuInfo, hypercall,
 };
 use domu_sdk::time::Instant;
 
@@ -56,6 +58,8 @@ pub struct Slot {
     pub vector: AtomicU64,
     /// Where to go on after a trap; 0: nowhere.
     pub resume: AtomicU64,
+    /// The port that it waits for between jobs.
+    port: AtomicU64,
     /// For the job: how far it is.
     pub progress: AtomicU64,
     /// For the job: not 0 tells it to end.
@@ -79,6 +83,7 @@ impl Slot {
             traps: zero(),
             vector: zero(),
             resume: zero(),
+            port: zero(),
             progress: zero(),
             stop: zero(),
         }
@@ -236,6 +241,13 @@ pub fn context(id: usize) -> Box<VcpuGuestContext> {
     core::mem::forget(stack);
     let slot = &SLOTS[id];
     slot.id.store(id as u64, SeqCst);
+    if slot.port.load(SeqCst) == 0 {
+        // Masked, as all ports are at first: a poll ends, and no upcall comes.
+        let mut request = EvtchnBindIpi { vcpu: id as u32, ..EvtchnBindIpi::default() };
+        let answer = op(hypercall::EVENT_CHANNEL_OP, EVTCHNOP_BIND_IPI, &mut request);
+        assert!(answer.0 == 0, "a port for vCPU {id}: {answer}");
+        slot.port.store(request.port.into(), SeqCst);
+    }
     slot.info.store(shared::info().addr() as u64 + (id * size_of::<VcpuInfo>()) as u64, SeqCst);
     let mut context = Box::new(VcpuGuestContext::default());
     context.flags = VGCF_IN_KERNEL;
@@ -259,13 +271,29 @@ pub fn context(id: usize) -> Box<VcpuGuestContext> {
     context
 }
 
+/// Waits until a port is pending, or a moment, and takes it.
+fn wait_for_event(port: u32) {
+    let ports = [port];
+    let mut request = SchedPoll { nr_ports: 1, ..SchedPoll::default() };
+    request.ports = GuestPtr::new(at(&ports));
+    call(hypercall::SCHED_OP, [SCHEDOP_POLL.into(), at(&request), 0, 0, 0]);
+    pending_bits(port).fetch_and(!(1 << (port % 64)), SeqCst);
+}
+
+/// The word of `shared_info` that has a port's pending bit.
+fn pending_bits(port: u32) -> &'static AtomicU64 {
+    let offset = offset_of!(SharedInfo, evtchn_pending) + port as usize / 64 * 8;
+    // SAFETY: the page stays mapped, and everybody makes atomic accesses.
+    unsafe { AtomicU64::from_ptr(shared::info().cast::<u8>().add(offset).cast()) }
+}
+
 /// Where a worker runs.
 extern "C" fn work(id: usize) -> ! {
     let slot = &SLOTS[id];
     slot.state.store(IDLE, SeqCst);
     loop {
         while slot.state.load(SeqCst) != BUSY {
-            relax();
+            wait_for_event(slot.port.load(SeqCst) as u32);
         }
         let job = slot.job.load(SeqCst) as usize;
         // SAFETY: `start` put a job there before it said that there is one.
@@ -318,6 +346,8 @@ impl Worker {
         slot.job.store(job as usize as u64, SeqCst);
         slot.argument.store(argument, SeqCst);
         slot.state.store(BUSY, SeqCst);
+        let request = EvtchnSend { port: slot.port.load(SeqCst) as u32 };
+        call(hypercall::EVENT_CHANNEL_OP, [EVTCHNOP_SEND.into(), at(&request), 0, 0, 0]);
     }
 
     /// The result of its work; `None` if it does not come.

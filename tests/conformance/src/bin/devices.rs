@@ -122,6 +122,11 @@ fn pci() {
         row!("pci.old-remove.{word:#x}", physdev(16, &[word]));
         row!("pci.old-restore.{word:#x}", physdev(19, &[word]));
     }
+    // As a first domain tells each device that it finds, though there is nothing at these places.
+    row!("pci.add", physdev(25, &[0xf8ff_0000, 0, 0]));
+    row!("pci.old-add", physdev(15, &[0xf0ff]));
+    row!("pci.old-add-more", physdev(20, &[0xe8ff, 0, 0]));
+    row!("setup.line", physdev(21, &[9]));
     for operation in [0_u64, 3, 99] {
         row!("pci.debug-port.{operation}", physdev(29, &[operation, 0]));
     }
