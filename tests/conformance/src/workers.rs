@@ -18,7 +18,8 @@ use domu_sdk::abi::event_channel::{EVTCHNOP_BIND_IPI, EVTCHNOP_SEND, EvtchnBindI
 use domu_sdk::abi::sched::{SCHEDOP_POLL, SCHEDOP_YIELD, SchedPoll};
 use domu_sdk::abi::vcpu::{VCPUOP_DOWN, VCPUOP_INITIALISE, VCPUOP_IS_UP, VCPUOP_UP};
 use domu_sdk::abi::xen::{
-    FLAT_KERNEL_CS64, FLAT_KERNEL_SS, SharedInfo, TrapInfo, VGCF_IN_KERNEL, VcpuGuestContext, VcpuInfo, hypercall,
+    FLAT_KERNEL_CS64, FLAT_KERNEL_SS, SharedInfo, TrapInfo, VGCF_IN_KERNEL, VcpuGuestContext, VcpuInfo,
+    hypercall,
 };
 use domu_sdk::time::Instant;
 

@@ -55,7 +55,8 @@ fn physdev_pointers() {
 
 /// `domain`, `type`, `index`, `pirq`.
 fn map(domain: u64, kind: u32, index: i32, pirq: i32) -> Answer {
-    let words = [domain | u64::from(kind) << 32, u64::from(index as u32) | u64::from(pirq as u32) << 32, 0, 0, 0];
+    let words =
+        [domain | u64::from(kind) << 32, u64::from(index as u32) | u64::from(pirq as u32) << 32, 0, 0, 0];
     physdev(13, &words)
 }
 
@@ -112,7 +113,9 @@ fn interrupts() {
 
 fn pci() {
     // A device that is not there, in a segment that is not there, and one with reserved flags.
-    for (name, word) in [("none", 0xf8ff_0000_u64), ("segment", 0xf8ff_1234), ("flags", 0xf8ff_0000 | 0xff << 32)] {
+    for (name, word) in
+        [("none", 0xf8ff_0000_u64), ("segment", 0xf8ff_1234), ("flags", 0xf8ff_0000 | 0xff << 32)]
+    {
         row!("pci.remove.{name}", physdev(26, &[word, 0]));
         row!("pci.prepare.{name}", physdev(30, &[word, 0]));
         row!("pci.release.{name}", physdev(31, &[word, 0]));

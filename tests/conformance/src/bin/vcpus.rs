@@ -181,9 +181,7 @@ fn up_and_down(worker: Worker) {
     row!("{id}.down.stop", worker.stop().is_some());
     // Up and down in quick succession leave it up.
     worker.start(spin, 0);
-    let refused = (0..200).filter(|_| {
-        vcpu_op(VCPUOP_DOWN, id, 0).0 != 0 || vcpu_op(VCPUOP_UP, id, 0).0 != 0
-    });
+    let refused = (0..200).filter(|_| vcpu_op(VCPUOP_DOWN, id, 0).0 != 0 || vcpu_op(VCPUOP_UP, id, 0).0 != 0);
     row!("{id}.flips.refused", Hex(refused.count() as u64));
     let seen = worker.slot().progress.load(SeqCst);
     row!("{id}.flips.goes-on", worker.reaches(seen + 1));
@@ -366,7 +364,11 @@ fn set_port_mask(port: u32, on: bool) {
     // SAFETY: `evtchn_mask` follows the pending bits.
     let bits = unsafe { core::sync::atomic::AtomicU64::from_ptr(word(64 + port as usize / 64)) };
     let bit = 1 << (port % 64);
-    if on { bits.fetch_or(bit, SeqCst) } else { bits.fetch_and(!bit, SeqCst) };
+    if on {
+        bits.fetch_or(bit, SeqCst)
+    } else {
+        bits.fetch_and(!bit, SeqCst)
+    };
 }
 
 /// Polls for a port.
@@ -402,7 +404,8 @@ fn polls(worker: Worker) {
 /// The periodic timer of another vCPU.
 fn timers(worker: Worker) {
     let id = worker.id;
-    let periodic = |period_ns: u64| vcpu_op(VCPUOP_SET_PERIODIC_TIMER, id, at(&VcpuSetPeriodicTimer { period_ns }));
+    let periodic =
+        |period_ns: u64| vcpu_op(VCPUOP_SET_PERIODIC_TIMER, id, at(&VcpuSetPeriodicTimer { period_ns }));
     for period in [0, 1, 999_999, u64::MAX] {
         row!("{id}.periodic.{period:#x}", periodic(period));
     }
@@ -489,7 +492,8 @@ fn areas(worker: Worker) {
 /// State that each vCPU has for itself.
 fn per_vcpu(worker: Worker) {
     let id = worker.id;
-    let answer = |job: workers::Job, argument: u64| Answer(worker.run(job, argument).map_or(-1, |a| a as i64));
+    let answer =
+        |job: workers::Job, argument: u64| Answer(worker.run(job, argument).map_or(-1, |a| a as i64));
     row!("{id}.own.debug", answer(own_debug, 0x1234));
     row!("{id}.own.debug.here", call(GET_DEBUGREG, [0, 0, 0, 0, 0]));
     row!("{id}.own.trap", {
@@ -539,9 +543,7 @@ fn flushes(worker: Worker) {
         ("invlpg-all", &|frame, entry| {
             format!("{} {}", map(frame, entry, 0), extended(MMUEXT_INVLPG_ALL, frame.va, 0))
         }),
-        ("multi", &|frame, entry| {
-            format!("{} {}", map(frame, entry, 0), multi(MMUEXT_TLB_FLUSH_MULTI, 0))
-        }),
+        ("multi", &|frame, entry| format!("{} {}", map(frame, entry, 0), multi(MMUEXT_TLB_FLUSH_MULTI, 0))),
         ("invlpg-multi", &|frame, entry| {
             format!("{} {}", map(frame, entry, 0), multi(MMUEXT_INVLPG_MULTI, frame.va))
         }),
@@ -585,7 +587,10 @@ fn masks(worker: Worker) {
     }
     for (pointer, address) in bad::ALL {
         if pointer != "m2p" {
-            row!("mask.va.{pointer}", map(&frame, frame.entry(pte::READ_WRITE), address & !7 | UVMF_TLB_FLUSH));
+            row!(
+                "mask.va.{pointer}",
+                map(&frame, frame.entry(pte::READ_WRITE), address & !7 | UVMF_TLB_FLUSH)
+            );
         }
     }
     row!("mask.va.unaligned", map(&frame, frame.entry(pte::READ_WRITE), at(&3_u64) | 3));
@@ -595,8 +600,7 @@ fn masks(worker: Worker) {
 fn moved_info(worker: Worker) {
     let id = worker.id;
     let frame = Frame::new();
-    let request =
-        VcpuRegisterVcpuInfo { mfn: frame.mfn, offset: 64, ..VcpuRegisterVcpuInfo::default() };
+    let request = VcpuRegisterVcpuInfo { mfn: frame.mfn, offset: 64, ..VcpuRegisterVcpuInfo::default() };
     row!("info.up", vcpu_op(VCPUOP_REGISTER_VCPU_INFO, id, at(&request)));
     worker.start(go_down, 0);
     is_down(worker);

@@ -75,7 +75,8 @@ fn claims(page: &str) -> Vec<Claim> {
     let mut section = None;
     for line in page.lines() {
         if let Some(head) = line.strip_prefix("## ") {
-            let number = head.rsplit_once('(').and_then(|(_, number)| number.trim_end_matches(')').parse().ok());
+            let number =
+                head.rsplit_once('(').and_then(|(_, number)| number.trim_end_matches(')').parse().ok());
             section = number;
             continue;
         }

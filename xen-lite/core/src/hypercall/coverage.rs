@@ -1,11 +1,12 @@
 //! What is supported, as data; `docs/abi-coverage.md` is made from it.
 //!
 //! Two lists meet here. [`ops`] names every sub-operation of the public headers, whether or not anybody wrote it. The `SUBS` of
-//! the shims say which of them are answered, and how far. [`page::page`] puts both side by side; what only the headers have is
-//! `-ENOSYS`. A test compares the page with the file, so that a new shim cannot forget it.
+//! the shims say which of them are answered, and how far; [`left_out`] has the reasons for the others. [`page::page`] puts them side
+//! by side. A test compares the page with the file, so that a new shim cannot forget it.
 
 pub mod control;
 pub mod guest;
+pub mod left_out;
 pub mod page;
 
 use abi::xen::hypercall as number;

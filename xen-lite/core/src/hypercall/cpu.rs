@@ -4,7 +4,7 @@ use abi::callback::*;
 use abi::xen::{TrapInfo, VMASST_CMD_DISABLE, VMASST_CMD_ENABLE};
 use core::sync::atomic::Ordering;
 
-use super::coverage::{Sub, full, partial, refused};
+use super::coverage::{Sub, full};
 use super::guest::{GuestHandle, range_ok, read_one};
 use super::{Args, Caller};
 use crate::Hypervisor;
@@ -357,60 +357,6 @@ fn load_user_gs<P: Platform>(hv: &Hypervisor<P>, caller: &mut Caller<'_>, select
 pub fn iret<P: Platform>(hv: &Hypervisor<P>, caller: &mut Caller<'_>, _: &mut Args) -> Result<Done, Fail> {
     let effects = trap::iret(hv, caller).map_err(Fail::Crash)?;
     Ok(Done::with(effects.and(Effects::todo(Todo::REGS_REPLACED))))
-}
-
-/// Sub-operations of `physdev_op`.
-pub const PHYSDEV_SUBS: &[Sub] = &[
-    full(abi::physdev::PHYSDEVOP_SET_IOPL, "PHYSDEVOP_set_iopl"),
-    partial(
-        abi::physdev::PHYSDEVOP_SET_IOBITMAP,
-        "PHYSDEVOP_set_iobitmap",
-        "kept; ports are granted by IOPL only",
-    ),
-    refused(
-        abi::physdev::PHYSDEVOP_PIRQ_EOI_GMFN_V2,
-        "PHYSDEVOP_pirq_eoi_gmfn_v2",
-        "no physical interrupts yet",
-    ),
-];
-
-/// `physdev_op` (physdev.h): what guests without devices use of it.
-pub fn physdev_op<P: Platform>(
-    hv: &Hypervisor<P>,
-    caller: &mut Caller<'_>,
-    args: &mut Args,
-) -> Result<Done, Fail> {
-    match args[0] as u32 {
-        abi::physdev::PHYSDEVOP_SET_IOPL => {
-            let new: abi::physdev::PhysdevSetIopl = read_one(hv, args[1])?;
-            if new.iopl > 3 {
-                return Err(Errno::EINVAL.into());
-            }
-            caller.state.iopl = new.iopl as u8;
-        }
-        abi::physdev::PHYSDEVOP_SET_IOBITMAP => {
-            let new: abi::physdev::PhysdevSetIobitmap = read_one(hv, args[1])?;
-            let bytes = u64::from(new.nr_ports.div_ceil(8)).max(1);
-            if new.nr_ports > 65536 || !range_ok(new.bitmap.addr(), bytes) {
-                return Err(Errno::EINVAL.into());
-            }
-            caller.state.io_bitmap = (new.bitmap.addr(), new.nr_ports);
-        }
-        _ => return Err(Errno::ENOSYS.into()),
-    }
-    Ok(Done::OK)
-}
-
-/// `physdev_op_compat`, the older form: one structure with command and arguments.
-pub fn physdev_op_compat<P: Platform>(
-    hv: &Hypervisor<P>,
-    caller: &mut Caller<'_>,
-    args: &mut Args,
-) -> Result<Done, Fail> {
-    let command: u32 = read_one(hv, args[0])?;
-    let offset = core::mem::offset_of!(abi::physdev::PhysdevOp, u) as u64;
-    let at = args[0].checked_add(offset).ok_or(Errno::EFAULT)?;
-    physdev_op(hv, caller, &mut [command.into(), at, 0, 0, 0, 0])
 }
 
 /// Sub-operations of `nmi_op`.

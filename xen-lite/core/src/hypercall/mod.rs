@@ -24,10 +24,12 @@ pub mod event;
 pub mod grant;
 pub mod guest;
 pub mod hvm;
+pub mod machine_check;
 pub mod memory;
 pub mod mm;
 pub mod multicall;
 pub mod page;
+pub mod physdev;
 pub mod platform;
 pub mod sched;
 #[cfg(test)]
@@ -145,11 +147,15 @@ impl<P: Platform> Table<P> {
         VCPU_OP "vcpu_op" Any vcpu::vcpu_op::<P>, vcpu::SUBS;
         SCHED_OP "sched_op" Any sched::sched_op::<P>, sched::SUBS;
         EVENT_CHANNEL_OP "event_channel_op" Any event::event_channel_op::<P>, event::SUBS;
-        PHYSDEV_OP "physdev_op" Any cpu::physdev_op::<P>, cpu::PHYSDEV_SUBS;
-        PHYSDEV_OP_COMPAT "physdev_op_compat" Any cpu::physdev_op_compat::<P>, &[];
+        PHYSDEV_OP "physdev_op" Any physdev::physdev_op::<P>, physdev::SUBS;
+        PHYSDEV_OP_COMPAT "physdev_op_compat" Any physdev::physdev_op_compat::<P>, &[];
         NMI_OP "nmi_op" Any cpu::nmi_op::<P>, cpu::NMI_SUBS;
         HVM_OP "hvm_op" Any hvm::hvm_op::<P>, hvm::SUBS;
         XENPMU_OP "xenpmu_op" Any hvm::xenpmu_op::<P>, hvm::XENPMU_SUBS;
+        DM_OP "dm_op" Any hvm::dm_op::<P>, hvm::DM_SUBS;
+        ARCH_0 "arch_0" Privileged machine_check::machine_check::<P>, machine_check::SUBS;
+        KEXEC_OP "kexec_op" Privileged not_implemented::<P>, &[];
+        HYPFS_OP "hypfs_op" Privileged not_implemented::<P>, &[];
     };
 }
 

@@ -4,7 +4,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::Write;
 
-use super::{State, Sub, ops};
+use super::{State, Sub, left_out, ops};
 use crate::hypercall::Row;
 use crate::platform::Platform;
 
@@ -17,7 +17,7 @@ The public headers are those of Xen 4.17. Every hypercall and every sub-operatio
 | full | as the header says |\n\
 | partial | the common part; the reason names what is missing |\n\
 | refused | answered on purpose with the error that upstream gives where the feature is absent |\n\
-| - | not implemented: `-ENOSYS` |\n";
+| - | left out for the reason given: `-ENOSYS` |\n";
 
 /// A row without what depends on the platform.
 struct Call {
@@ -31,9 +31,16 @@ struct Call {
 pub fn page<P: Platform>(rows: &[Row<P>]) -> String {
     let calls: Vec<Call> = (0..).zip(rows).filter_map(|(number, row)| call(number, row)).collect();
     let mut out = String::from(HEAD);
-    out.push_str("\n## Hypercalls\n\n| number | hypercall | state |\n|--:|---|---|\n");
+    out.push_str("\n## Hypercalls\n\n| number | hypercall | state | |\n|--:|---|---|---|\n");
     for call in &calls {
-        line(&mut out, format_args!("| {} | {} | {} |", call.number, call.name, summary(call)));
+        let why = if summary(call) != "-" {
+            ""
+        } else if ops(call.number).is_empty() {
+            left_out::whole(call.number)
+        } else {
+            left_out::reason(call.number, 0).unwrap_or("")
+        };
+        line(&mut out, format_args!("| {} | {} | {} | {why} |", call.number, call.name, summary(call)));
     }
     for call in calls.iter().filter(|call| !ops(call.number).is_empty()) {
         section(&mut out, call);
@@ -50,7 +57,7 @@ fn call<P: Platform>(number: u64, row: &Row<P>) -> Option<Call> {
 /// One cell: what is there of a hypercall.
 fn summary(call: &Call) -> String {
     let all = ops(call.number).len();
-    if !call.implemented {
+    if !call.implemented || (all != 0 && call.subs.is_empty()) {
         return String::from("-");
     }
     if all == 0 {
@@ -74,16 +81,11 @@ fn summary(call: &Call) -> String {
 
 fn section(out: &mut String, call: &Call) {
     line(out, format_args!("\n## {} ({})\n", call.name, call.number));
-    if call.subs.is_empty() {
-        let names: Vec<&str> = ops(call.number).iter().map(|(_, name)| *name).collect();
-        line(out, format_args!("Not implemented: {}.", names.join(", ")));
-        return;
-    }
     out.push_str("| number | operation | state | |\n|--:|---|---|---|\n");
     for (number, name) in ops(call.number) {
         let state = call.subs.iter().find(|sub| sub.number == *number).map(|sub| sub.state);
         let (word, why) = match state {
-            None => ("-", ""),
+            None => ("-", left_out::reason(call.number, *number).unwrap_or("")),
             Some(State::Full) => ("full", ""),
             Some(State::Partial(missing)) => ("partial", missing),
             Some(State::Refused(why)) => ("refused", why),
