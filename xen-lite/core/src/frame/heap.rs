@@ -1,8 +1,10 @@
 //! Free frames: a buddy allocator whose only memory is the free frames' own [`FrameInfo`].
 //!
 //! A free block of order *n* is 2ⁿ frames at a multiple of 2ⁿ. Its first frame carries `HEAD`, the order, and the numbers of
-//! the next and the previous block of that order. Frames below 4 GiB are a zone of their own, used last, so that requests
-//! with a narrow address limit (a device's buffers) find some. All of it is behind the one lock of [`super::FrameTable`].
+//! the next and the previous block of that order. Each power of two of frame numbers is a
+//! zone with lists of its own; the highest is used first, so that requests with a narrow address limit (a device's buffers) find
+//! some, and without a look at those above the limit. Bits tell which lists have blocks: a search takes as long as there are zones,
+//! however guests have cut up the memory. All of it is behind the one lock of [`super::FrameTable`].
 //!
 //! The word `kind` of every free frame says `BUSY`, so that whoever looks for a typed reference without knowing the frame's
 //! state finds none. That leaves 27 bits for a link: frames from 512 GiB up are not managed.
@@ -19,8 +21,13 @@ const ORDERS: usize = MAX_ORDER as usize + 1;
 const NIL: u32 = (1 << 27) - 1;
 /// Frames from this number on cannot be linked.
 pub(super) const MAX_FRAMES: u64 = NIL as u64;
-/// First frame number of the upper zone.
-const HIGH: u64 = 1 << 20;
+/// Zone *n* has the frames from 2ⁿ on, zone 0 also frame 0, which no block has but its own: so a block lies in one zone.
+const ZONES: usize = 27;
+
+/// The zone of a frame.
+fn zone_of(at: usize) -> usize {
+    (at | 1).ilog2() as usize
+}
 
 /// Next and previous block.
 fn links(frame: &FrameInfo) -> (u32, u32) {
@@ -36,7 +43,9 @@ fn set_links(frame: &FrameInfo, next: u32, previous: u32) {
 /// The free blocks.
 #[derive(Debug)]
 pub(super) struct Heap {
-    heads: [[u32; ORDERS]; 2],
+    heads: [[u32; ORDERS]; ZONES],
+    /// For each zone, the orders of which it has blocks.
+    orders: [u32; ZONES],
     free: u64,
     claims: Vec<(DomId, u64)>,
     claimed: u64,
@@ -44,7 +53,7 @@ pub(super) struct Heap {
 
 impl Heap {
     pub(super) const fn new() -> Heap {
-        Heap { heads: [[NIL; ORDERS]; 2], free: 0, claims: Vec::new(), claimed: 0 }
+        Heap { heads: [[NIL; ORDERS]; ZONES], orders: [0; ZONES], free: 0, claims: Vec::new(), claimed: 0 }
     }
 
     /// Number of free frames.
@@ -90,7 +99,7 @@ impl Heap {
         self.claims.retain(|claim| claim.1 != 0);
     }
 
-    /// Takes a block for `domain` that ends at or below frame `limit`. Its frames are marked free still, but not linked.
+    /// Takes a block for `domain` below frame `limit`, of which the highest bit counts. Its frames are marked free still, but not linked.
     pub(super) fn take(
         &mut self,
         info: &[FrameInfo],
@@ -101,17 +110,12 @@ impl Heap {
         if order > MAX_ORDER || (self.claimed != 0 && !self.may_take(domain, 1 << order)) {
             return None;
         }
-        let (mut at, found) = self.find(info, order, limit)?;
+        let (mut at, found) = self.find(order, limit)?;
         self.unlink(info, at, found);
         for smaller in (order..found).rev() {
-            // The lower half is kept when the limit demands it, else the upper is given first.
-            let half = 1usize << smaller;
-            if (at + 2 * half) as u64 <= limit {
-                self.link(info, at, smaller);
-                at += half;
-            } else {
-                self.link(info, at + half, smaller);
-            }
+            // The lower half is kept, the upper is given out.
+            self.link(info, at, smaller);
+            at += 1usize << smaller;
         }
         self.free -= 1 << order;
         if self.claimed != 0 {
@@ -120,21 +124,14 @@ impl Heap {
         Some(at)
     }
 
-    /// A block of at least `order` of which a part of that order fits below `limit`.
-    fn find(&self, info: &[FrameInfo], order: u32, limit: u64) -> Option<(usize, u32)> {
-        let zones: &[usize] = if limit > HIGH { &[1, 0] } else { &[0] };
-        for &zone in zones {
-            for larger in order..=MAX_ORDER {
-                let mut at = self.heads[zone][larger as usize];
-                while at != NIL {
-                    if at as u64 + (1 << order) <= limit {
-                        return Some((at as usize, larger));
-                    }
-                    at = links(&info[at as usize]).0;
-                }
-            }
-        }
-        None
+    /// The smallest block of at least `order` in the highest zone that has one and lies below `limit`.
+    fn find(&self, order: u32, limit: u64) -> Option<(usize, u32)> {
+        let below = limit.checked_ilog2()? as usize;
+        (0..below.min(ZONES)).rev().find_map(|zone| {
+            let fitting = self.orders[zone] >> order;
+            let found = order + fitting.trailing_zeros();
+            (fitting != 0).then(|| (self.heads[zone][found as usize] as usize, found))
+        })
     }
 
     /// Puts back a block whose frames are all marked free, and joins it with its buddies.
@@ -148,7 +145,7 @@ impl Heap {
                     && word & refs::HEAD != 0
                     && (word >> refs::ORDER_SHIFT) as u32 & 0x1f == order
             });
-            if !is_buddy {
+            if !is_buddy || at & buddy == 0 {
                 break;
             }
             self.unlink(info, buddy, order);
@@ -158,13 +155,19 @@ impl Heap {
         self.link(info, at, order);
     }
 
-    fn head(&mut self, at: usize, order: u32) -> &mut u32 {
-        &mut self.heads[usize::from(at as u64 >= HIGH)][order as usize]
+    /// Sets the first block of the list to which a block belongs; returns the one before.
+    fn set_head(&mut self, at: usize, order: u32, first: u32) -> u32 {
+        let zone = zone_of(at);
+        if first == NIL {
+            self.orders[zone] &= !(1 << order);
+        } else {
+            self.orders[zone] |= 1 << order;
+        }
+        core::mem::replace(&mut self.heads[zone][order as usize], first)
     }
 
     fn link(&mut self, info: &[FrameInfo], at: usize, order: u32) {
-        let head = self.head(at, order);
-        let next = core::mem::replace(head, at as u32);
+        let next = self.set_head(at, order, at as u32);
         set_links(&info[at], next, NIL);
         let word = info[at].refs.load(Ordering::Relaxed) & !(0x1f << refs::ORDER_SHIFT);
         info[at].refs.store(word | refs::HEAD | u64::from(order) << refs::ORDER_SHIFT, Ordering::Relaxed);
@@ -176,7 +179,7 @@ impl Heap {
     fn unlink(&mut self, info: &[FrameInfo], at: usize, order: u32) {
         let (next, previous) = links(&info[at]);
         if previous == NIL {
-            *self.head(at, order) = next;
+            self.set_head(at, order, next);
         } else {
             set_links(&info[previous as usize], next, links(&info[previous as usize]).1);
         }
@@ -190,9 +193,12 @@ impl Heap {
     /// Walks all blocks and says what is wrong with the lists, if anything; returns the frames counted.
     pub(super) fn check(&self, info: &[FrameInfo]) -> Result<u64, &'static str> {
         let mut counted = 0u64;
-        for zone in 0..2 {
+        for zone in 0..ZONES {
             for order in 0..ORDERS {
                 let (mut at, mut before) = (self.heads[zone][order], NIL);
+                if (at != NIL) != (self.orders[zone] >> order & 1 == 1) {
+                    return Err("the bits of a zone are not what its lists are");
+                }
                 while at != NIL {
                     let Some(frame) = info.get(at as usize) else {
                         return Err("a link leads out of the table");
@@ -204,6 +210,9 @@ impl Heap {
                     }
                     if (word >> refs::ORDER_SHIFT) as usize & 0x1f != order || previous != before {
                         return Err("a linked block has another order or predecessor");
+                    }
+                    if zone_of(at as usize) != zone {
+                        return Err("a linked block is in another zone's list");
                     }
                     counted += 1 << order;
                     if counted > info.len() as u64 {

@@ -148,7 +148,8 @@ impl FrameTable {
                 next += 1;
             }
             while start < next {
-                let order = start.trailing_zeros().min((next - start).ilog2()).min(MAX_ORDER);
+                let aligned = if start == 0 { 0 } else { start.trailing_zeros() };
+                let order = aligned.min((next - start).ilog2()).min(MAX_ORDER);
                 heap.give(self.info, start, order);
                 start += 1 << order;
             }
@@ -347,7 +348,7 @@ pub fn alloc<P: Platform>(hv: &Hypervisor<P>, order: u32, owner: DomId) -> Optio
     alloc_below(hv, order, owner, u64::MAX)
 }
 
-/// As [`alloc`], all frames below the frame number `limit`.
+/// As [`alloc`], all frames below the frame number `limit`, a power of two (else only what is below the next lower one).
 pub fn alloc_below<P: Platform>(hv: &Hypervisor<P>, order: u32, owner: DomId, limit: u64) -> Option<Mfn> {
     let table = &hv.frames;
     if table.fails_now() {

@@ -295,6 +295,29 @@ fn the_same_root_again_flushes() {
     assert_eq!(*space.hv.platform.flushes.lock().unwrap(), [(Flush::Global, 1)]);
 }
 
+/// 158 and its like: however the memory is cut up, a request with a narrow limit finds what there is below it, and nothing else.
+#[test]
+fn narrow_requests_find_what_is_below() {
+    let hv = crate::world::machine(200);
+    let below = |limit: u64| {
+        let found = frame::alloc_below(&hv, 0, DomId::XEN, limit).map(Mfn::raw);
+        assert!(audit(&hv, &[]).is_empty());
+        found
+    };
+    assert!(below(32).is_some_and(|mfn| (16..32).contains(&mfn)), "the highest first");
+    assert!(below(u64::MAX).is_some_and(|mfn| mfn >= 128));
+    assert_eq!((below(2), below(2), below(1), below(0)), (Some(1), None, None, None));
+    let all: Vec<Mfn> = core::iter::from_fn(|| frame::alloc(&hv, 0, DomId::XEN)).collect();
+    // Every second one: no two are adjacent.
+    all.iter().filter(|mfn| mfn.raw() % 2 == 0).for_each(|mfn| frame::free(&hv, *mfn, 0));
+    assert_eq!(frame::alloc(&hv, 1, DomId::XEN), None);
+    assert!(below(64).is_some_and(|mfn| (32..64).contains(&mfn)));
+    assert!((0..20).filter_map(|_| below(8)).all(|mfn| mfn < 8));
+    all.iter().filter(|mfn| mfn.raw() % 2 == 1).for_each(|mfn| frame::free(&hv, *mfn, 0));
+    assert!(frame::alloc(&hv, 5, DomId::XEN).is_some(), "they are joined again");
+    assert!(audit(&hv, &[]).is_empty());
+}
+
 /// A domain that begins to die while it is given frames, or while its tables are pinned for it, keeps none of it.
 #[test]
 fn the_dying_are_given_nothing() {

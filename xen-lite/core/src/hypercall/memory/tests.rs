@@ -85,7 +85,8 @@ fn an_exchange_moves_what_nobody_uses() {
     assert_eq!(call(&space, 11, &list), Err(Errno::EINVAL));
     assert_eq!(word(&space, 8), 0);
     assert_eq!(space.hv.frames.owner(space.spare(2)), Owner::Domain(space.domain.id));
-    // An address limit that nothing can meet.
+    // An address limit that nothing can meet: the lowest frame is somebody's.
+    assert!(crate::frame::alloc_below(&space.hv, 0, DomId::XEN, 2).is_some());
     let list = [72, 1, 0, SELF, 80, 1, 13 << 32, SELF, 0, space.spare(2).raw(), 9];
     assert_eq!(call(&space, 11, &list), Err(Errno::ENOMEM));
     let list = [72, 1, 0, SELF, 80, 1, 0, 2, 0, space.spare(2).raw(), 9];
