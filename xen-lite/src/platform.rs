@@ -188,6 +188,13 @@ impl Platform for Machine {
             ask_others(FLUSH_ROOTS, 0, others);
         }
     }
+    fn set_guest_spec_ctrl(&self, value: u32) {
+        PerCpu::get().guest_spec_ctrl.set(value);
+    }
+    fn forget_branches(&self, command: u64) {
+        // SAFETY: S-04: the core offers guests only commands that CPUID names.
+        unsafe { msr::write(msr::PRED_CMD, command) };
+    }
     fn flush_cache(&self) {
         // SAFETY: S-04: writing the caches back changes no contents.
         unsafe { core::arch::asm!("wbinvd", options(nostack, preserves_flags)) };

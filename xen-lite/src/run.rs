@@ -294,6 +294,7 @@ fn enter_vcpu(cpu: &'static PerCpu, next: Running) -> Result<Effects, Why> {
     fpu::load(cpu, &mut state.fpu, state.xcr0);
     fpu::set_ts(cpu, state.cr0 & CR0_TS != 0);
     platform::set_tsc_aux(cpu, state.tsc_aux);
+    cpu.guest_spec_ctrl.set(state.spec_ctrl);
     let loaded = segments::load(&state.selectors, state.fs_base, state.gs_base);
     xen_lite_core::time::entered(hv(), caller.domain, caller.vcpu, caller.state);
     if loaded { Ok(Effects::NONE) } else { trap::failsafe(hv(), &mut caller) }

@@ -177,6 +177,14 @@ pub trait Platform: Send + Sync + 'static {
     fn root_changed(&self, cpus: u64) {
         let _ = cpus;
     }
+    /// Has the running vCPU go on with this `IA32_SPEC_CTRL`. Asked only of a machine that offers it to guests.
+    fn set_guest_spec_ctrl(&self, value: u32) {
+        let _ = value;
+    }
+    /// Writes this to `IA32_PRED_CMD`. Asked only of a machine that offers it to guests.
+    fn forget_branches(&self, command: u64) {
+        let _ = command;
+    }
     /// Flushes the data caches of this CPU (WBINVD).
     fn flush_cache(&self);
 

@@ -200,6 +200,9 @@ impl<P: Platform> Context for NewGuest<'_, P> {
     fn address_bits(&self) -> u32 {
         address_bits(self.0)
     }
+    fn controls_speculation(&self) -> bool {
+        self.0.config.speculation.guest_msrs
+    }
 }
 
 /// State components that guests may enable.

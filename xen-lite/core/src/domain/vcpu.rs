@@ -160,6 +160,8 @@ pub struct VcpuState {
     pub xcr0: u64,
     /// MSR TSC_AUX as the guest set it.
     pub tsc_aux: u32,
+    /// `IA32_SPEC_CTRL`, loaded when the vCPU runs.
+    pub spec_ctrl: u32,
     /// Floating-point and vector state in the format of XSAVE (or FXSAVE where there is no XSAVE).
     pub fpu: FpuArea,
 }
@@ -224,6 +226,7 @@ impl VcpuState {
             ldt: [Mfn::INVALID; LDT_FRAMES],
             xcr0: 3,
             tsc_aux: 0,
+            spec_ctrl: 0,
             fpu: FpuArea::new(fpu_bytes),
         }
     }

@@ -1,7 +1,7 @@
 //! CPUID as a PV guest sees it.
 //!
 //! A guest leaf is the machine's leaf through an allow-list ([`allowed`]): the features that `cpufeatureset.h`
-//! marks "A" (for all guests), less those that come with MSRs which this hypervisor does not offer (speculation
+//! marks "A" (for all guests), less those that come with MSRs which are not always offered (speculation
 //! control, `IA32_ARCH_CAPABILITIES`). So VMX, SVM, MTRR, PSE, PGE, SMEP, SMAP, UMIP, PCID, x2APIC, TSC-deadline and
 //! whatever the future brings are not there. Leaves that describe the machine's own business (power, performance counters,
 //! resource control, SGX, tracing) are empty.
@@ -136,6 +136,10 @@ pub trait Context {
     fn tsc(&self) -> TscInfo;
     /// Bits of a machine address.
     fn address_bits(&self) -> u32;
+    /// Whether `IA32_SPEC_CTRL` and its kin are the guest's to use ([`crate::speculation::guest`]).
+    fn controls_speculation(&self) -> bool {
+        false
+    }
 }
 
 /// SYSENTER in EDX of leaf 1: AMD's processors do not have it in 64-bit mode.
@@ -165,6 +169,10 @@ pub fn pv_leaf(leaf: u32, subleaf: u32, context: &impl Context) -> Leaf {
 fn features(leaf: u32, subleaf: u32, context: &impl Context) -> Leaf {
     let supported = context.supported_xcr0();
     let mut out = allowed(leaf, subleaf);
+    if context.controls_speculation() {
+        let more = crate::speculation::guest::features(leaf, subleaf);
+        out = core::array::from_fn(|register| out[register] | more[register]);
+    }
     for (component, needed_by) in [
         (xcr0::X87, needs_xsave as fn(u32, u32) -> Leaf),
         (xcr0::AVX, needs_avx),

@@ -183,6 +183,9 @@ impl<P: Platform> Context for View<'_, '_, '_, P> {
     fn vcpu_id(&self) -> u32 {
         self.caller.vcpu.id.raw()
     }
+    fn controls_speculation(&self) -> bool {
+        self.hv.config.speculation.guest_msrs
+    }
     fn supported_xcr0(&self) -> u64 {
         xcr0::supported(|leaf, subleaf| host(self.hv, leaf, subleaf))
     }
@@ -421,6 +424,17 @@ impl<P: Platform> GuestCpu for View<'_, '_, '_, P> {
     }
     fn tsc_aux(&self) -> u32 {
         self.caller.state.tsc_aux
+    }
+    fn spec_ctrl(&self) -> u64 {
+        self.caller.state.spec_ctrl.into()
+    }
+    fn set_spec_ctrl(&mut self, value: u64) {
+        // Only the lower half has bits.
+        self.caller.state.spec_ctrl = value as u32;
+        self.hv.platform.set_guest_spec_ctrl(value as u32);
+    }
+    fn forget_branches(&mut self, command: u64) {
+        self.hv.platform.forget_branches(command);
     }
     fn set_tsc_aux(&mut self, value: u32) {
         self.caller.state.tsc_aux = value;

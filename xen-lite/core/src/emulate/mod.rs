@@ -194,6 +194,14 @@ pub trait GuestCpu {
     fn tsc_aux(&self) -> u32;
     /// Sets TSC_AUX.
     fn set_tsc_aux(&mut self, value: u32);
+    /// `IA32_SPEC_CTRL`.
+    fn spec_ctrl(&self) -> u64 {
+        0
+    }
+    /// Sets `IA32_SPEC_CTRL` to bits that were checked.
+    fn set_spec_ctrl(&mut self, _: u64) {}
+    /// Carries out commands of `IA32_PRED_CMD` that were checked.
+    fn forget_branches(&mut self, _: u64) {}
     /// Number of the vCPU.
     fn vcpu_id(&self) -> u32;
     /// Makes a page of the guest a hypercall page (MSR 0x40000000); false if it is not the guest's.

@@ -5,6 +5,7 @@
 //! What may be written, and ignored, is what kernels write without looking back.
 
 use super::{Base, GuestCpu};
+use crate::speculation::guest;
 
 const P5_MC_ADDR: u32 = 0;
 const P5_MC_TYPE: u32 = 1;
@@ -94,6 +95,7 @@ pub fn read<C: GuestCpu>(cpu: &mut C, number: u32) -> Option<u64> {
         GS_BASE => cpu.base(Base::Gs),
         KERNEL_GS_BASE => cpu.base(Base::KernelGs),
         TSC_AUX if has_tsc_aux(cpu) => cpu.tsc_aux().into(),
+        guest::SPEC_CTRL if guest::spec_ctrl_bits(&mut |l, s| cpu.cpuid(l, s)).is_some() => cpu.spec_ctrl(),
         TSC => cpu.tsc(),
         EFER => EFER_VALUE,
         APIC_BASE => APIC_BASE_VALUE | if cpu.vcpu_id() == 0 { APIC_BASE_BOOT_CPU } else { 0 },
@@ -129,6 +131,22 @@ pub fn write<C: GuestCpu>(cpu: &mut C, number: u32, value: u64) -> bool {
             let valid = value >> 32 == 0 && has_tsc_aux(cpu);
             if valid {
                 cpu.set_tsc_aux(value as u32);
+            }
+            return valid;
+        }
+        guest::SPEC_CTRL => {
+            let bits = guest::spec_ctrl_bits(&mut |l, s| cpu.cpuid(l, s));
+            let valid = bits.is_some_and(|bits| value & !bits == 0);
+            if valid {
+                cpu.set_spec_ctrl(value);
+            }
+            return valid;
+        }
+        guest::PRED_CMD => {
+            let bits = guest::pred_cmd_bits(&mut |l, s| cpu.cpuid(l, s));
+            let valid = bits != 0 && value & !bits == 0;
+            if valid && value != 0 {
+                cpu.forget_branches(value);
             }
             return valid;
         }

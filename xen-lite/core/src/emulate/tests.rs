@@ -27,6 +27,8 @@ struct Fake {
     xcr0: u64,
     bases: [u64; 3],
     aux: u32,
+    /// What `IA32_SPEC_CTRL` holds and `IA32_PRED_CMD` was told, if CPUID shows them.
+    branches: Option<(u64, u64)>,
     ports: Vec<(u16, u8, Option<u32>)>,
     flushes: u32,
 }
@@ -52,6 +54,7 @@ fn kernel(code: &[u8]) -> Fake {
         xcr0: 1,
         bases: [0; 3],
         aux: 7,
+        branches: None,
         ports: vec![],
         flushes: 0,
     };
@@ -197,6 +200,15 @@ impl GuestCpu for Fake {
     fn set_tsc_aux(&mut self, value: u32) {
         self.aux = value;
     }
+    fn spec_ctrl(&self) -> u64 {
+        self.branches.expect("CPUID was asked before").0
+    }
+    fn set_spec_ctrl(&mut self, value: u64) {
+        self.branches.as_mut().expect("CPUID was asked before").0 = value;
+    }
+    fn forget_branches(&mut self, command: u64) {
+        self.branches.as_mut().expect("CPUID was asked before").1 = command;
+    }
     fn vcpu_id(&self) -> u32 {
         0
     }
@@ -206,6 +218,8 @@ impl GuestCpu for Fake {
     fn cpuid(&mut self, leaf: u32, subleaf: u32) -> [u32; 4] {
         match leaf {
             0 => [leaf, self.vendor, 3, 4],
+            // IBRS, IBPB, SSBD.
+            7 if subleaf == 0 && self.branches.is_some() => [0, 0, 0, 1 << 26 | 1 << 31],
             // RDTSCP.
             0x8000_0001 => [leaf, subleaf, 3, 1 << 27],
             _ => [leaf, subleaf, 3, 4],
@@ -408,6 +422,41 @@ fn address_size_prefix_uses_half_registers() {
     cpu.done(3);
     assert_eq!((cpu.gpr[1], cpu.gpr[6]), (0, 1));
     assert_eq!(cpu.ports.len(), 2);
+}
+
+/// Without the bits in CPUID the registers do not exist; with them, reserved bits fault.
+#[test]
+fn registers_that_control_speculation() {
+    let access = |code: [u8; 2], branches, number: u32, value: u64| {
+        let mut cpu = Fake { branches, ..kernel(&code) };
+        (cpu.gpr[1], cpu.gpr[0], cpu.gpr[2]) = (number.into(), value & 0xffff_ffff, value >> 32);
+        match privileged(&mut cpu) {
+            Outcome::Done { .. } => Some((cpu.branches, cpu.gpr[2] << 32 | cpu.gpr[0])),
+            Outcome::Fault(Exception::GP) => None,
+            other => panic!("{other:?}"),
+        }
+    };
+    let (rdmsr, wrmsr, there) = ([0x0f, 0x32], [0x0f, 0x30], Some((4, 0)));
+    for number in [0x48, 0x49, 0x10a, 0x10b] {
+        assert_eq!(access(rdmsr, None, number, 0), None);
+        assert_eq!(access(wrmsr, None, number, 0), None);
+    }
+    assert_eq!(access(rdmsr, there, 0x48, 0), Some((there, 4)));
+    assert_eq!(access(rdmsr, there, 0x49, 0), None, "write-only");
+    for (number, value, after) in [
+        (0x48, 0b111, Some((7, 0))),
+        (0x48, 0, Some((0, 0))),
+        (0x48, 1 << 7, None),
+        (0x48, 1 << 10, None),
+        (0x48, 1 << 32, None),
+        (0x49, 1, Some((4, 1))),
+        (0x49, 0, there),
+        (0x49, 0x80, None),
+        (0x49, 2, None),
+    ] {
+        let found = access(wrmsr, there, number, value).map(|(branches, _)| branches);
+        assert_eq!(found, after.map(Some), "{number:#x} {value:#x}");
+    }
 }
 
 #[test]

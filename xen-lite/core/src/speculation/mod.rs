@@ -17,6 +17,7 @@
 
 mod affected;
 mod cpu;
+pub mod guest;
 mod index;
 pub mod l1tf;
 mod options;

@@ -132,12 +132,9 @@ impl Policy {
         let offers = |what| cpu.offer.contains(what);
         let suffers = |what| self.affected.contains(what);
         let has_register = offers(Offer::IBRS) || offers(Offer::STIBP) || offers(Offer::SSBD);
-        self.guest_msrs = decide(said.msr_sc.pv, true) && has_register;
+        self.guest_msrs = decide(said.msr_sc.pv, true) && (has_register || offers(Offer::IBPB));
         let mut steps = Steps::empty();
-        steps.set(
-            Steps::SPEC_CTRL,
-            decide(said.msr_sc.pv, true) && has_register && (self.guest_msrs || self.spec_ctrl != 0),
-        );
+        steps.set(Steps::SPEC_CTRL, decide(said.msr_sc.pv, true) && has_register);
 
         let clears = offers(Offer::MD_CLEAR);
         let fill = clears || cpu.caps.contains(ArchCaps::FB_CLEAR);
