@@ -6,18 +6,20 @@
 //! something (frames, channels, grants) check [`Domain::is_dying`] under the lock that teardown takes too.
 
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
-use spin::{Mutex, Once, RwLock};
+use spin::{Mutex, Once};
 
 use crate::addr::{DomId, Mfn, VcpuId};
 use crate::fail::Errno;
 
 pub mod context;
+mod table;
 pub mod vcpu;
+
+pub use table::Domains;
 
 pub use vcpu::{Callback, Mode, Pending, Registers, Selectors, TrapHandler, Vcpu, VcpuState};
 
@@ -39,7 +41,7 @@ pub enum Life {
 }
 
 /// Frames that a domain has and may have.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Account {
     /// Frames it owns now.
     pub total: AtomicU32,
@@ -47,6 +49,22 @@ pub struct Account {
     pub max: AtomicU32,
     /// The frame at which taking back its memory goes on.
     pub cursor: AtomicU64,
+    /// No frame below was ever its.
+    pub(crate) lowest: AtomicU64,
+    /// No frame from here on was ever its.
+    pub(crate) end: AtomicU64,
+}
+
+impl Default for Account {
+    fn default() -> Self {
+        Account {
+            total: AtomicU32::new(0),
+            max: AtomicU32::new(0),
+            cursor: AtomicU64::new(0),
+            lowest: AtomicU64::new(u64::MAX),
+            end: AtomicU64::new(0),
+        }
+    }
 }
 
 /// A domain.
@@ -192,48 +210,5 @@ impl Domain {
 impl PartialOrd for Life {
     fn partial_cmp(&self, other: &Life) -> Option<core::cmp::Ordering> {
         Some((*self as u8).cmp(&(*other as u8)))
-    }
-}
-
-/// Finds domains by number.
-#[derive(Debug, Default)]
-pub struct Domains {
-    by_id: RwLock<BTreeMap<DomId, Arc<Domain>>>,
-}
-
-impl Domains {
-    /// The domain of that number.
-    pub fn get(&self, id: DomId) -> Option<Arc<Domain>> {
-        self.by_id.read().get(&id).cloned()
-    }
-
-    /// The domain of the lowest number that is at least `id`: for walking over all.
-    pub fn next_from(&self, id: DomId) -> Option<Arc<Domain>> {
-        self.by_id.read().range(id..).next().map(|(_, domain)| domain.clone())
-    }
-
-    /// Number of domains.
-    pub fn count(&self) -> usize {
-        self.by_id.read().len()
-    }
-
-    /// Enters a domain.
-    ///
-    /// # Errors
-    /// `EEXIST` when the number is taken.
-    pub fn insert(&self, domain: Arc<Domain>) -> Result<(), Errno> {
-        let mut all = self.by_id.write();
-        if all.contains_key(&domain.id) {
-            return Err(Errno::EEXIST);
-        }
-        all.insert(domain.id, domain);
-        Ok(())
-    }
-
-    /// Takes a domain out, if it is this very one: its number may have gone to another meanwhile.
-    pub fn remove(&self, domain: &Domain) -> Option<Arc<Domain>> {
-        let mut all = self.by_id.write();
-        let is_it = all.get(&domain.id).is_some_and(|found| core::ptr::eq(Arc::as_ptr(found), domain));
-        if is_it { all.remove(&domain.id) } else { None }
     }
 }

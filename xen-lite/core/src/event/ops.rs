@@ -226,7 +226,8 @@ fn reason_to_go_on<P: Platform>(
     vcpu: &Vcpu,
     ports: &[EvtchnPort],
 ) -> Result<bool, Errno> {
-    if crate::trap::info::upcall_pending(hv, vcpu) {
+    // An upcall that is masked does not count: nobody would look at it.
+    if crate::trap::info::upcall_due(hv, vcpu) {
         return Ok(true);
     }
     for port in ports {

@@ -409,6 +409,7 @@ pub fn alloc_for<P: Platform>(
         domain.memory.release(1 << order);
         return Err(Errno::ENOMEM);
     };
+    domain.memory.note(mfn, order);
     if take_back_if_dying(hv, domain, mfn, order) { Err(Errno::ENOMEM) } else { Ok(mfn) }
 }
 

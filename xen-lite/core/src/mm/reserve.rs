@@ -103,6 +103,7 @@ pub fn exchange<P: Platform>(
 /// Gives blocks of the hypervisor to a domain. They are nobody else's, so this cannot fail.
 fn give<P: Platform>(hv: &Hypervisor<P>, target: &Domain, blocks: &[Mfn], order: u32) {
     for mfn in blocks.iter().flat_map(|block| block.raw()..block.raw() + (1 << order)).map(Mfn::new) {
+        target.memory.note(mfn, 0);
         if hv.frames.assign(target.id, mfn).is_err() {
             log::error!("{mfn} could not be given to {}", target.id);
         }

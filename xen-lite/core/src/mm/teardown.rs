@@ -24,8 +24,9 @@ const PORTION: u64 = 256;
 /// [`Fail::Again`] until it is through.
 pub fn relinquish<P: Platform>(hv: &Hypervisor<P>, domain: &Arc<Domain>) -> Result<Effects, Fail> {
     drop_roots(hv, domain)?;
-    let end = hv.frames.len();
-    let mut at = domain.memory.cursor.load(Ordering::Relaxed);
+    let bounds = domain.memory.bounds();
+    let end = hv.frames.len().min(bounds.end);
+    let mut at = domain.memory.cursor.load(Ordering::Relaxed).max(bounds.start);
     while at < end {
         for frame in at..end.min(at + PORTION) {
             if let Err(again) = relinquish_frame(hv, domain, Mfn::new(frame)) {

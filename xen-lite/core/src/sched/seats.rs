@@ -26,6 +26,8 @@ struct Plan {
     /// CPUs that are taken (bit n is CPU n).
     taken: u64,
     line: VecDeque<Arc<Vcpu>>,
+    /// The log says already that there are too few CPUs.
+    told: bool,
 }
 
 impl Seats {
@@ -54,7 +56,13 @@ impl Scheduler {
         let soft = free & vcpu.sched.affinity().1;
         let Some(set) = [soft, free].into_iter().find(|set| *set != 0) else {
             if !plan.line.iter().any(|other| Arc::ptr_eq(other, vcpu)) {
-                log::warn!("sched={}: no CPU is free for {}", self.policy.name(), Named(vcpu));
+                if !core::mem::replace(&mut plan.told, true) {
+                    log::warn!(
+                        "sched={}: no CPU is free for {}: it waits, as may more",
+                        self.policy.name(),
+                        Named(vcpu)
+                    );
+                }
                 plan.line.push_back(vcpu.clone());
             }
             return false;

@@ -60,8 +60,6 @@ impl Simulation {
             let _ = hv.sched.set_share(&hv, &domain, Some(*weight), Some(*cap)).unwrap();
             vcpus.extend(domain.vcpus().iter().cloned());
             habits.extend((0..*count).map(|_| *habit));
-            // The tests look at vCPUs, whose domains must live on.
-            core::mem::forget(domain);
         }
         let count = vcpus.len();
         let doing = habits.iter().map(|habit| work(*habit, 1)).collect();
