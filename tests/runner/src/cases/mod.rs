@@ -8,6 +8,7 @@
 //! | [`fuzzer`] | the fuzzer kernel, alone and beside others |
 //! | [`hostile`] | guests that do what they must not |
 //! | [`smp`] | machines and guests with several CPUs |
+//! | [`speculation`] | the same with page tables split, and with entries that guard nothing |
 //!
 //! A test of the ABI is a guest of `tests/guests` that checks itself and prints a line that starts with `TEST`; such a
 //! guest is one row in [`boot::SELF_CHECKING`].
@@ -18,6 +19,7 @@ pub mod foreign;
 pub mod fuzzer;
 pub mod hostile;
 pub mod smp;
+pub mod speculation;
 
 use crate::case::Case;
 
@@ -37,6 +39,7 @@ pub const REFUSED: &[(&str, &str)] = &[
 pub fn all() -> Vec<Case> {
     let mut cases = foreign::cases();
     cases.extend(smp::cases());
+    cases.extend(speculation::cases());
     cases.extend(hostile::cases());
     cases.extend(fuzzer::cases());
     cases.extend(control::cases());
