@@ -21,6 +21,7 @@
 extern crate alloc;
 
 pub mod bad;
+pub mod cliff;
 pub mod pages;
 pub mod seen;
 pub mod shared;

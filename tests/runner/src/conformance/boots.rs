@@ -122,6 +122,10 @@ const AREAS: &[&str] = &[
     "grant",
     "writable_pt",
     "foreign",
+    "edges",
+    "fifo",
+    "boot",
+    "between",
 ];
 
 /// Those of them that run as a guest too.
@@ -140,6 +144,9 @@ const AS_GUEST: &[&str] = &[
     "memory_op",
     "grant",
     "writable_pt",
+    "edges",
+    "fifo",
+    "boot",
 ];
 
 /// Kernels whose cases are boots of their own, because they end the domain.
