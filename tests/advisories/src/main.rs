@@ -23,6 +23,7 @@ mod linear;
 mod long;
 mod page_types;
 mod pointers;
+mod races;
 
 use alloc::format;
 use alloc::string::String;
@@ -78,6 +79,7 @@ fn main() {
         long::CASES,
         leaks::CASES,
         access::CASES,
+        races::CASES,
     ];
     let (mut bad, mut good) = (0, 0);
     for (name, case) in groups.into_iter().flatten().filter(|(name, _)| wanted(name)) {

@@ -7,7 +7,7 @@ use crate::case::{Case, End, XEN_LITE};
 
 /// The cases.
 pub fn cases() -> Vec<Case> {
-    vec![churn(), more_vcpus_than_cpus(), first_domain()]
+    vec![churn(), more_vcpus_than_cpus(), first_domain(), attacks()]
 }
 
 /// Dom0 with Debian on four vCPUs, a guest that counts, and guests of its own.
@@ -51,5 +51,17 @@ fn first_domain() -> Case {
         .options("dom0_mem=64M dom0_max_vcpus=2")
         .forbid("RESULT: fail")
         .expect("RESULT: pass", 60)
+        .end(End::StaysOn)
+}
+
+/// The attacks again, with two vCPUs at once on the same frames, grants and ports.
+fn attacks() -> Case {
+    Case::new("advisories-smp2", "guests/advisories")
+        .on(XEN_LITE)
+        .cpus(2)
+        .options("dom0_mem=64M dom0_max_vcpus=2")
+        .forbid("RESULT: fail")
+        .expect("RESULT: pass", 240)
+        .limit(300)
         .end(End::StaysOn)
 }
