@@ -199,7 +199,7 @@ const CASES: &[(&str, &[&str])] = &[
 const SEVERAL: &[u32] = &[2, 4];
 
 /// Kernels that need several vCPUs; as many as there are processors, and eight of them on two.
-const SMP: &[&str] = &["vcpus"];
+const SMP: &[&str] = &["vcpus", "races"];
 
 /// Cases of kernels that need several vCPUs.
 const SMP_CASES: &[(&str, &[&str])] = &[("vcpus", &["last-down", "shutdown", "unhandled"])];
