@@ -1,6 +1,6 @@
 //! The local APIC: one-shot timer, interrupts between CPUs, end of interrupt; and the IOAPIC pin of the serial port.
 //!
-//! Registers are MSRs in x2APIC mode, which is used when firmware turned it on, and memory otherwise. The timer counts in
+//! Registers are MSRs in x2APIC mode, which is used when firmware turned it on or the command line asks for it, and memory otherwise. The timer counts in
 //! bus ticks (measured against the TSC), or fires at a TSC value where the CPU can do that.
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -77,10 +77,13 @@ fn write(register: u32, value: u32) {
 ///
 /// # Errors
 /// A text when it cannot be used.
-pub fn init(features: &Features) -> Result<(), &'static str> {
+pub fn init(features: &Features, x2apic: Option<bool>) -> Result<(), &'static str> {
     // SAFETY: S-04: CPUID says that there is an APIC.
     let base = unsafe { msr::read(msr::APIC_BASE) };
-    if features.x2apic && base & BASE_X2APIC != 0 {
+    // There is no way back from x2APIC mode but through "disabled", so what firmware chose stays.
+    if features.x2apic && (base & BASE_X2APIC != 0 || x2apic == Some(true)) {
+        // SAFETY: S-04: CPUID says that the mode exists.
+        unsafe { msr::write(msr::APIC_BASE, base | BASE_ENABLED | BASE_X2APIC) };
         X2APIC.store(true, Ordering::Relaxed);
     } else {
         let page = base & 0x000f_ffff_ffff_f000;

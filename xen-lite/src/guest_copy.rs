@@ -14,6 +14,7 @@ use xen_lite_core::platform::Fault;
 
 use zerocopy::{FromBytes, IntoBytes};
 
+use crate::cpu::smap;
 use crate::fixup;
 
 /// Moves words at fixed distances, each by a load and a store.
@@ -112,8 +113,13 @@ unsafe fn move_bytes(to: u64, from: u64, size: usize) -> Result<(), Fault> {
 /// S-03: as [`move_few`].
 #[inline(always)]
 unsafe fn transfer(to: u64, from: u64, size: usize) -> Result<(), Fault> {
+    smap::open();
     // SAFETY: S-03: as the caller promises.
-    unsafe { if move_few(to, from, size)? { Ok(()) } else { move_bytes(to, from, size) } }
+    let result = unsafe {
+        move_few(to, from, size).and_then(|done| if done { Ok(()) } else { move_bytes(to, from, size) })
+    };
+    smap::close();
+    result
 }
 
 /// Reads guest memory.
@@ -254,7 +260,9 @@ fn load<const N: usize>(from: u64, count: usize) -> Result<[u64; N], Fault> {
             }
         )*};
     }
+    smap::open();
     load!(0 1 2 3 4 5 6 7 8 9 10 11);
+    smap::close();
     if faulted == 0 { Ok(words) } else { Err(Fault) }
 }
 
@@ -267,6 +275,14 @@ pub fn write_words<const N: usize>(to: u64, words: [u64; N]) -> Result<(), Fault
     if !fixup::is_guest_address(to) {
         return Err(Fault);
     }
+    smap::open();
+    let result = store(to, words);
+    smap::close();
+    result
+}
+
+#[inline(always)]
+fn store<const N: usize>(to: u64, words: [u64; N]) -> Result<(), Fault> {
     const { assert!(N <= MOST_WORDS) };
     macro_rules! store {
         ($($index:literal)*) => {$(

@@ -23,8 +23,8 @@ use xen_lite_core::speculation::{Cpu, Policy};
 use xen_lite_core::{Hypervisor, domain::Domains};
 
 use crate::cpu::features::Features;
-use crate::entry::guarded;
 use crate::cpu::{self, PerCpu, descriptors, percpu};
+use crate::entry::guarded;
 use crate::memory::{Memory, PAGE};
 use crate::platform::{self, Machine};
 use crate::{acpi, apic, console, heap, hypervisor, memory, power, run, smp, time};
@@ -57,9 +57,14 @@ extern "C" fn start(magic: u32, info: u32) -> ! {
     apply_options(&line);
     log_boot_info(&boot, &line);
 
-    let features = Features::detect().unwrap_or_else(|text| refuse(&text));
+    let mut features = Features::detect().unwrap_or_else(|text| refuse(&text));
+    features.restrict(&line.options);
     log_cpu(&features);
     settle_speculation(&line);
+    if features.smap {
+        // SAFETY: S-19: the boot page tables map the image writable, and this is the only CPU.
+        unsafe { cpu::smap::install() };
+    }
     cpu::set_control_registers(&features);
     let mut memory = memory::init(&boot).unwrap_or_else(|text| refuse(text));
     log_memory(&memory);
@@ -72,7 +77,7 @@ extern "C" fn start(magic: u32, info: u32) -> ! {
     log::info!("ACPI: {} CPUs, {} I/O APICs", machine.cpus.len(), machine.io_apics.len());
     let source = time::init(machine.pm_timer).unwrap_or_else(|text| refuse(text));
     log::info!("Detected {}.{:03} MHz processor (by {source})", time::khz() / 1000, time::khz() % 1000);
-    apic::init(&features).unwrap_or_else(|text| refuse(text));
+    apic::init(&features, line.options.x2apic).unwrap_or_else(|text| refuse(text));
     log::info!("Local APIC {}: {}", apic::id(), if apic::is_x2apic() { "x2APIC" } else { "xAPIC" });
 
     smp::start_others(&features, &mut memory, &machine, wanted_cpus(&line));

@@ -3,6 +3,10 @@
 use alloc::string::String;
 use core::arch::x86_64::{__cpuid, __cpuid_count};
 
+use xen_lite_core::cmdline::{CpuFeatureUse, Options};
+
+use super::smap;
+
 /// Settled once, on the first CPU.
 #[derive(Clone, Debug, Default)]
 pub struct Features {
@@ -16,6 +20,8 @@ pub struct Features {
     pub fsgsbase: bool,
     /// No execution of user pages in ring 0.
     pub smep: bool,
+    /// No access to user pages in ring 0 but where it is meant.
+    pub smap: bool,
     /// XSAVE and XRSTOR.
     pub xsave: bool,
     /// XSAVEOPT.
@@ -87,6 +93,7 @@ impl Features {
             signature: signature(one[0]),
             fsgsbase: seven[1] & 1 << 0 != 0,
             smep: seven[1] & 1 << 7 != 0,
+            smap: seven[1] & 1 << 20 != 0,
             xsave: one[2] & 1 << 26 != 0,
             x2apic: one[2] & 1 << 21 != 0,
             tsc_deadline: one[2] & 1 << 24 != 0,
@@ -97,6 +104,12 @@ impl Features {
         };
         features.find_fpu_state(basic.eax);
         Ok(features)
+    }
+
+    /// Leaves out what the command line does not want used, or what does not work here.
+    pub fn restrict(&mut self, options: &Options) {
+        self.smep &= options.smep == CpuFeatureUse::On;
+        self.smap = smap::wanted(self.smap, options.smap);
     }
 
     /// x87 and SSE always, AVX and what follows it where it is there. Components that PV guests are not offered (MPX, PKRU,
@@ -124,6 +137,7 @@ impl Features {
         let all = [
             (self.fsgsbase, "FSGSBASE"),
             (self.smep, "SMEP"),
+            (self.smap, "SMAP"),
             (self.xsave, "XSAVE"),
             (self.xsaveopt, "XSAVEOPT"),
             (self.x2apic, "x2APIC"),

@@ -7,6 +7,7 @@ pub mod idt;
 pub mod msr;
 pub mod percpu;
 pub mod segments;
+pub mod smap;
 
 pub use percpu::PerCpu;
 
@@ -31,19 +32,21 @@ mod cr4 {
     pub const FSGSBASE: u64 = 1 << 16;
     pub const OSXSAVE: u64 = 1 << 18;
     pub const SMEP: u64 = 1 << 20;
+    pub const SMAP: u64 = 1 << 21;
 }
 
-/// The value of CR4 on a CPU with these features. SMAP stays off: guests' stacks are reached by the CPU itself when it
-/// returns to ring 3, and some emulators count that as an access of the hypervisor's.
-/// With XPTI no translation is global: none may outlive a load of CR3.
+/// The value of CR4 on a CPU with these features. With XPTI no translation is global: none may outlive a load of CR3.
 pub fn cr4_value(features: &Features) -> u64 {
     let mut value = cr4::DE | cr4::PAE | cr4::MCE | cr4::OSFXSR | cr4::OSXMMEXCPT;
     if !guarded::policy().xpti() {
         value |= cr4::PGE;
     }
-    for (there, bit) in
-        [(features.fsgsbase, cr4::FSGSBASE), (features.xsave, cr4::OSXSAVE), (features.smep, cr4::SMEP)]
-    {
+    for (there, bit) in [
+        (features.fsgsbase, cr4::FSGSBASE),
+        (features.xsave, cr4::OSXSAVE),
+        (features.smep, cr4::SMEP),
+        (features.smap, cr4::SMAP),
+    ] {
         if there {
             value |= bit;
         }

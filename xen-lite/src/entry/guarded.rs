@@ -27,6 +27,7 @@ use xen_lite_core::hypercall::{self, Caller};
 use xen_lite_core::speculation::{Policy, Steps};
 use xen_lite_core::trap;
 
+use crate::clac_macro;
 use crate::cpu::descriptors::{FLAT_CS32, FLAT_CS64, FLAT_DS};
 use crate::cpu::percpu::offset;
 use crate::cpu::{PerCpu, msr, percpu};
@@ -40,6 +41,7 @@ use super::{RETURN_FAULT, STUB_SIZE, SYSCALL32, SYSENTER, WITH_ERROR_CODE};
 const SYSCALL: u32 = 0x110;
 
 global_asm!(
+    clac_macro!(),
     r#"
     .section .text.guarded, "ax"
     .macro GUARDED_PUSH
@@ -120,6 +122,7 @@ guarded_move:
 guarded_save:
     GUARDED_PUSH
     cld
+    CLAC
     lea     rdi, [rsp - 8]
     mov     rsp, gs:[{stack}]
     mov     ebx, gs:[{steps}]
@@ -288,10 +291,12 @@ guarded_sysenter:
     push    {flat_ds}
     push    0
     pushfq
+    .globl guarded_sysenter_flags_saved
+guarded_sysenter_flags_saved:
     or      qword ptr [rsp], 0x200
     push    2
     popfq
-    push    {flat_cs32}
+    push    3
     push    0
     push    0
     mov     dword ptr [rsp + 4], {sysenter}
@@ -396,6 +401,7 @@ guarded_ist:
     GUARDED_PUSH
     sub     rsp, 8
     cld
+    CLAC
     lfence
     mov     ecx, 0xc0000101
     rdmsr
@@ -468,6 +474,7 @@ guarded_ist:
     pop     rax
     iretq
     .balign 4096
+    .purgem CLAC
     .text
     "#,
     with_error_code = const WITH_ERROR_CODE,
@@ -507,6 +514,7 @@ unsafe extern "C" {
     fn guarded_syscall();
     fn guarded_syscall32();
     fn guarded_sysenter();
+    fn guarded_sysenter_flags_saved();
     fn guarded_first(registers: *mut Registers) -> !;
 }
 
@@ -537,6 +545,10 @@ pub mod address {
     /// For SYSENTER.
     pub fn sysenter() -> u64 {
         super::guarded_sysenter as *const () as u64
+    }
+    /// The beginning of that way in, where the flags are still the guest's.
+    pub fn sysenter_flags() -> core::ops::Range<u64> {
+        sysenter()..super::guarded_sysenter_flags_saved as *const () as u64
     }
 }
 

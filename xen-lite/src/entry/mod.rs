@@ -23,7 +23,9 @@ use core::arch::global_asm;
 use xen_lite_core::domain::Registers;
 
 use crate::cpu::descriptors::{FLAT_CS32, FLAT_DS};
+use crate::clac_macro;
 use crate::cpu::percpu::offset;
+use crate::cpu::smap;
 
 /// Vector number for a fault of the final IRETQ.
 pub const RETURN_FAULT: u32 = 0x101;
@@ -102,6 +104,7 @@ mod syscall;
 
 global_asm!(
     registers!(),
+    clac_macro!(),
     r#"
     .section .text.entry, "ax"
 
@@ -136,9 +139,7 @@ global_asm!(
     .endm
 
     /* One stub for each vector: completes the CPU's frame by error code and vector. */
-    .balign 16
-    .globl entry_stubs
-entry_stubs:
+    .macro STUBS kind
     .set vector, 0
     .rept 256
         .balign 16
@@ -147,14 +148,27 @@ entry_stubs:
         .endif
         mov     dword ptr [rsp + 4], vector
         .if (vector < 32 && (({short} >> (vector & 31)) & 1)) || vector == 0x80
-            jmp     entry_short
+            jmp     entry_short\kind
         .else
-            jmp     entry_common
+            jmp     entry_common\kind
         .endif
         .set vector, vector + 1
     .endr
+    .endm
 
     .balign 16
+    .globl entry_stubs
+entry_stubs:
+    STUBS
+    /* The same for CPUs with SMAP: the CPU leaves AC as the guest had it. */
+    .globl entry_stubs_smap
+entry_stubs_smap:
+    STUBS   _smap
+    .purgem STUBS
+
+    .balign 16
+entry_common_smap:
+    clac
 entry_common:
     test    byte ptr [rsp + 16], 3
     jz      entry_from_hypervisor
@@ -164,6 +178,7 @@ entry_common:
 entry_save:
     PUSH_REGISTERS
     cld
+    CLAC
     lea     rdi, [rsp - 8]
     mov     rsp, gs:[{stack}]
     call    {guest_exit}
@@ -181,6 +196,8 @@ entry_iretq:
 
     /* Exceptions that are most often the guest's own affair. */
     .balign 16
+entry_short_smap:
+    clac
 entry_short:
     test    byte ptr [rsp + 16], 3
     jz      entry_from_hypervisor
@@ -378,6 +395,7 @@ entry_ist:
     PUSH_REGISTERS
     sub     rsp, 8
     cld
+    CLAC
     mov     ecx, 0xc0000101
     rdmsr
     mov     r12d, eax
@@ -398,6 +416,7 @@ entry_ist:
     iretq
 
     .text
+    .purgem CLAC
     "#,
     forget_registers!(),
     with_error_code = const WITH_ERROR_CODE,
@@ -425,11 +444,13 @@ entry_ist:
 
 unsafe extern "C" {
     fn entry_stubs();
+    fn entry_stubs_smap();
     fn entry_debug();
     fn entry_nmi();
     fn entry_double_fault();
     fn entry_machine_check();
     fn entry_syscall();
+    fn entry_syscall_smap();
     fn entry_syscall32();
     fn entry_sysenter();
     fn entry_sysenter_flags_saved();
@@ -438,7 +459,8 @@ unsafe extern "C" {
 
 /// Address of a vector's stub.
 pub fn stub_address(vector: usize) -> u64 {
-    entry_stubs as *const () as u64 + (vector * STUB_SIZE) as u64
+    let stubs: unsafe extern "C" fn() = if smap::is_used() { entry_stubs_smap } else { entry_stubs };
+    stubs as *const () as u64 + (vector * STUB_SIZE) as u64
 }
 
 /// Address of the stub for #DB.
@@ -458,7 +480,8 @@ pub fn ist_stub_address(vector: usize) -> u64 {
 
 /// Address for LSTAR.
 pub fn syscall_address() -> u64 {
-    entry_syscall as *const () as u64
+    let stub: unsafe extern "C" fn() = if smap::is_used() { entry_syscall_smap } else { entry_syscall };
+    stub as *const () as u64
 }
 
 /// Address for CSTAR.
@@ -473,7 +496,8 @@ pub fn sysenter_address() -> u64 {
 
 /// Whether the code at `rip` is the beginning of the way in by SYSENTER, where the flags are still the guest's.
 pub fn keeps_guest_flags(rip: u64) -> bool {
-    (sysenter_address()..entry_sysenter_flags_saved as *const () as u64).contains(&rip)
+    let until = entry_sysenter_flags_saved as *const () as u64;
+    (sysenter_address()..until).contains(&rip) || guarded::address::sysenter_flags().contains(&rip)
 }
 
 /// Starts the first vCPU on the calling CPU, whose registers these are.

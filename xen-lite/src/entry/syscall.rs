@@ -14,7 +14,7 @@
 //! stack is this CPU's own meanwhile, as for all of the hypervisor's faults.
 //!
 //! What is done against speculation goes into stubs of its own, which LSTAR selects: then nothing is paid for it here. Such a stub
-//! joins at `entry_syscall_general`, past the fast `iret`.
+//! joins at `entry_syscall_general`, past the fast `iret`. So does the stub for CPUs with SMAP.
 
 use core::arch::global_asm;
 
@@ -51,6 +51,13 @@ global_asm!(
         .long   9b - ., entry_iret_general - .
         .popsection
     .endm
+
+    /* With SMAP, the fast `iret` could not read its frame. */
+    .balign 16
+    .globl entry_syscall_smap
+entry_syscall_smap:
+    swapgs
+    jmp     entry_syscall_general
 
     .balign 64
     .globl entry_syscall

@@ -274,8 +274,10 @@ pub struct Options {
     pub sched_ratelimit_us: Option<u32>,
     /// `tsc=`.
     pub tsc: TscReliability,
-    /// `smap=`.
-    pub smap: CpuFeatureUse,
+    /// `x2apic=`; `None` leaves the mode as firmware did.
+    pub x2apic: Option<bool>,
+    /// `smap=`; `None` leaves it to the hypervisor.
+    pub smap: Option<CpuFeatureUse>,
     /// `smep=`.
     pub smep: CpuFeatureUse,
     /// `xsave`: let guests use XSAVE.
@@ -333,7 +335,8 @@ impl Default for Options {
             sched_tslice_ms: None,
             sched_ratelimit_us: None,
             tsc: TscReliability::Detect,
-            smap: CpuFeatureUse::On,
+            x2apic: None,
+            smap: None,
             smep: CpuFeatureUse::On,
             xsave: true,
             pcid: Choice::Default,
@@ -384,7 +387,8 @@ pub(super) const TABLE: &[(&str, Setter)] = &[
     ("sched_credit_tslice_ms", |o, v| set(&mut o.sched_tslice_ms, v.number().map(Some))),
     ("sched_ratelimit_us", |o, v| set(&mut o.sched_ratelimit_us, v.number().map(Some))),
     ("tsc", tsc),
-    ("smap", |o, v| set(&mut o.smap, v.feature())),
+    ("x2apic", |o, v| set(&mut o.x2apic, v.boolean().map(Some))),
+    ("smap", |o, v| set(&mut o.smap, v.feature().map(Some))),
     ("smep", |o, v| set(&mut o.smep, v.feature())),
     ("xsave", |o, v| set(&mut o.xsave, v.boolean())),
     ("pcid", pcid),
@@ -552,7 +556,6 @@ pub(super) const WITHOUT_EFFECT: &[&str] = &[
     "vpmu",
     "vwfi",
     "wallclock",
-    "x2apic",
     "x2apic_phys",
     "x86_mca",
     "xenheap_megabytes",

@@ -55,7 +55,8 @@ fn booleans_and_spellings() {
     for text in ["no-sync_console", "sync_console=no", "sync_console no-sync-console"] {
         assert!(!options(text).sync_console, "{text}");
     }
-    assert_eq!(options("smap=0").smap, CpuFeatureUse::Off);
+    assert_eq!(options("x2apic").x2apic, Some(true));
+    assert_eq!(options("smap=0").smap, Some(CpuFeatureUse::Off));
     assert_eq!(options("smep=hvm").smep, CpuFeatureUse::HvmOnly);
     assert_eq!(options("no-spec-ctrl").spec_ctrl, SpecOptions::off());
     assert_eq!(options("watchdog=force").watchdog, Watchdog::Force);
