@@ -99,11 +99,24 @@ impl Scheduler {
 
     /// Takes a vCPU over that is to run before all that wait here; with nobody waiting here, any.
     pub(super) fn pull(&self, queue: &Queue, now: u64) -> Option<Arc<Vcpu>> {
+        let limit =
+            queue.waiting.front().map_or(u64::MAX, |vcpu| virtual_time(vcpu).saturating_sub(self.margin()));
+        self.pull_below(queue, limit, now)
+    }
+
+    /// Takes a vCPU over that is behind one with this virtual time.
+    pub(super) fn pull_behind(&self, queue: &Queue, time: u64, now: u64) -> Option<Arc<Vcpu>> {
+        if self.someone_is_behind(queue.cpu, time) {
+            self.pull_below(queue, time.saturating_sub(self.margin()), now)
+        } else {
+            None
+        }
+    }
+
+    fn pull_below(&self, queue: &Queue, limit: u64, now: u64) -> Option<Arc<Vcpu>> {
         if !self.balances() {
             return None;
         }
-        let limit =
-            queue.waiting.front().map_or(u64::MAX, |vcpu| virtual_time(vcpu).saturating_sub(self.margin()));
         // Those that prefer this CPU first; others only by a CPU that would be idle.
         let take = |only_preferred| {
             let candidates = || {
@@ -117,7 +130,7 @@ impl Scheduler {
                 .chain(candidates())
                 .find_map(|(_, other)| self.take_from(queue, other, limit, only_preferred, now))
         };
-        take(true).or_else(|| if queue.waiting.is_empty() { take(false) } else { None })
+        take(true).or_else(|| if limit == u64::MAX { take(false) } else { None })
     }
 
     /// Takes the first vCPU out of another queue that is below the limit and may run here.
@@ -155,24 +168,22 @@ impl Scheduler {
         if queue.waiting.is_empty() || !self.balances() {
             return 0;
         }
-        let wanted = queue.waiting.iter().take(ASKED);
-        let wanted = wanted.fold(0, |set, vcpu| set | self.usable(vcpu.sched.allowed()));
         let idle = self.idle.load(Ordering::Relaxed);
-        let mut told = idle;
-        if now >= queue.nudged.saturating_add(INTERVAL) {
-            queue.nudged = now;
-            let first = queue.waiting.front().map_or(u64::MAX, |vcpu| virtual_time(vcpu));
-            let first = first.saturating_add(self.margin());
-            let looks = |hints: &Hints| {
-                let endless = hints.slice_end.load(Ordering::Relaxed) == u64::MAX;
-                endless || hints.chosen.load(Ordering::Relaxed) > first
+        let tells_busy = now >= queue.nudged.saturating_add(INTERVAL);
+        let looks = |(other, hints): &(usize, &Hints)| {
+            let here = 1 << other;
+            let mut waiting = queue.waiting.iter().take(ASKED);
+            let Some(first) = waiting.find(|vcpu| self.usable(vcpu.sched.allowed()) & here != 0) else {
+                return false;
             };
-            told |= self
-                .others(queue.cpu)
-                .filter(|(_, hints)| looks(hints))
-                .fold(0, |set, (other, _)| set | 1 << other);
+            let endless = hints.slice_end.load(Ordering::Relaxed) == u64::MAX;
+            let better = virtual_time(first).saturating_add(self.margin());
+            idle & here != 0 || tells_busy && (endless || hints.chosen.load(Ordering::Relaxed) > better)
+        };
+        let told = self.others(queue.cpu).filter(looks).fold(0, |set, (other, _)| set | 1 << other);
+        if told & !idle != 0 {
+            queue.nudged = now;
         }
-        told &= wanted & !(1 << queue.cpu.raw());
         self.idle.fetch_and(!(told & idle), Ordering::Relaxed);
         told
     }

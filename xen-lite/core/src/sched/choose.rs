@@ -166,9 +166,12 @@ impl Scheduler {
         let is_over = ran >= self.params.slice();
         let chosen = self.chosen(queue.cpu);
         let first = queue.waiting.front();
-        if first.is_some_and(|first| is_over || self.policy.preempts(first, previous))
-            || self.someone_is_behind(queue.cpu, if is_over { virtual_time(previous) } else { chosen })
-        {
+        if first.is_some_and(|first| is_over || self.policy.preempts(first, previous)) {
+            return false;
+        }
+        let time = if is_over { virtual_time(previous) } else { chosen };
+        if let Some(pulled) = self.pull_behind(queue, time, now) {
+            self.enqueue(queue, pulled);
             return false;
         }
         if is_over {
