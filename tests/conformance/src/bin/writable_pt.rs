@@ -2,6 +2,8 @@
 #![no_std]
 #![no_main]
 
+extern crate alloc;
+
 use conformance::space::{self, Frame, call, foreign, of, pin, unpin, update};
 use conformance::{put, trapped};
 use domu_sdk::abi::xen::hypercall;
@@ -179,6 +181,24 @@ fn arithmetic(set: &Set) {
     store!(set, "displacement", 1, 0, 0, 0x1230, 0, "lea rdi, [rdi - 0x1000]", "mov [rdi + 0x1000], rsi");
     store!(set, "segment", 1, 0, 0, 0x1230, 0, ".byte 0x3e", "mov [rdi], rsi");
     store!(set, "address-size", 1, 0, 0, 0x1230, 0, "mov [edi], rsi");
+    store!(set, "pop16", 1, 0, 0, 0x1230, 0, "push rsi", "pop word ptr [rdi]", "lea rsp, [rsp + 6]");
+    for (name, old) in [("low", 0x1230), ("all", u64::MAX & !1), ("high", 1 << 63 | 0x4002)] {
+        let name = |text: &str| alloc::format!("{text}.{name}");
+        store!(set, name("shl1"), 1, 0, old, 0, 0, "shl qword ptr [rdi], 1");
+        store!(set, name("shr3"), 1, 0, old, 0, 0, "shr qword ptr [rdi], 3");
+        store!(set, name("sar2"), 1, 0, old, 0, 0, "sar qword ptr [rdi], 2");
+        store!(set, name("rol5"), 1, 0, old, 0, 0, "rol qword ptr [rdi], 5");
+        store!(set, name("ror4"), 1, 0, old, 0, 0, "ror qword ptr [rdi], 4");
+        store!(set, name("rcl1"), 1, 0, old, 0, 0, "clc", "rcl qword ptr [rdi], 1");
+        store!(set, name("rcr2"), 1, 0, old, 0, 0, "stc", "rcr qword ptr [rdi], 2");
+        store!(set, name("shl-cl"), 1, 0, old, 0, 0, "shl dword ptr [rdi], cl");
+        store!(set, name("ror-byte"), 1, 1, old, 0, 0, "ror byte ptr [rdi], 3");
+        store!(set, name("rcl-word"), 1, 2, old, 0, 0, "clc", "rcl word ptr [rdi], 3");
+        store!(set, name("shl-nothing"), 1, 0, old, 0, 0, "stc", "shl qword ptr [rdi], 64");
+        store!(set, name("setnz"), 1, 1, old, 0, 0, "cmp rdi, rdi", "setnz byte ptr [rdi]");
+        store!(set, name("setg"), 1, 1, old, 1, 0, "cmp rsi, rax", "setg byte ptr [rdi]");
+        store!(set, name("seto"), 1, 1, old, 0, 0, "xor eax, eax", "seto byte ptr [rdi]");
+    }
     store!(set, "rex-then-prefix", 1, 0, 0, 0x1230, 0, ".byte 0x48, 0x66, 0x89, 0x37");
     store!(set, "load", 1, 0, 0x1230, 0, 0, "mov rsi, [rdi]");
     store!(set, "test", 1, 0, 0x1230, 0x1230, 0, "test [rdi], rsi");

@@ -5,7 +5,7 @@
 //! way of [`super::update`]. What is not understood, is not aligned to its size, or is refused, is the guest's page fault.
 //!
 //! The decoder knows the instructions with which kernels write entries: `mov` in its forms, `xchg`, `cmpxchg`, `xadd`, the arithmetic with a
-//! memory destination, the bit instructions, `stos` and `movs`. The fault address is the operand's address, so the addressing form
+//! memory destination, shifts, the bit instructions, `set`*cc*, `pop`, `stos` and `movs`. The fault address is the operand's address, so the addressing form
 //! matters for the instruction's length only. A repeated instruction is done once for each fault.
 
 use abi::xen::VMASST_TYPE_WRITABLE_PAGETABLES;
@@ -23,6 +23,7 @@ use crate::mm::walk;
 use crate::platform::Platform;
 
 mod decode;
+mod shift;
 
 use decode::{Action, Instruction, decode};
 
@@ -48,7 +49,8 @@ pub fn emulate_pt_write<P: Platform>(
     error_code: u32,
 ) -> Option<Effects> {
     if error_code & (FAULT_OF_STORE | FAULT_RESERVED | FAULT_FETCH) != FAULT_OF_STORE
-        || caller.state.mode != Mode::Kernel {
+        || caller.state.mode != Mode::Kernel
+    {
         return None;
     }
     // As on upstream, a domain with hardware need not ask for it.
@@ -79,8 +81,11 @@ fn store<P: Platform>(
     if byte % instruction.width != 0 || instruction.action.is_string() && caller.state.regs.rdi != va.raw() {
         return None;
     }
-    let copied =
-        if instruction.action == Action::Copy { Some(source_of(hv, caller, &instruction)?) } else { None };
+    let copied = match instruction.action {
+        Action::Copy => Some(source_of(hv, caller.state.regs.rsi, &instruction)?),
+        Action::Pop => Some(source_of(hv, caller.state.regs.rsp, &instruction)?),
+        _ => None,
+    };
     let by = Mapper { table: caller.domain.id, pages: caller.domain.id, hardware: caller.domain.privileged };
     let mut old = hv.platform.load(table, index);
     loop {
@@ -116,11 +121,11 @@ fn fetch<P: Platform>(hv: &Hypervisor<P>, rip: u64, bytes: &mut [u8; MAX_LENGTH]
     MAX_LENGTH
 }
 
-/// What `movs` copies.
-fn source_of<P: Platform>(hv: &Hypervisor<P>, caller: &Caller<'_>, instruction: &Instruction) -> Option<u64> {
+/// What `movs` copies, and `pop` takes off the stack.
+fn source_of<P: Platform>(hv: &Hypervisor<P>, at: u64, instruction: &Instruction) -> Option<u64> {
     let mut bytes = [0; 8];
     let wanted = bytes.get_mut(..instruction.width as usize)?;
-    crate::hypercall::guest::read_bytes(hv, caller.state.regs.rsi, wanted).ok()?;
+    crate::hypercall::guest::read_bytes(hv, at, wanted).ok()?;
     Some(u64::from_le_bytes(bytes))
 }
 
@@ -139,6 +144,9 @@ fn pass(instruction: &Instruction, regs: &mut Registers) {
                 return;
             }
         }
+    }
+    if instruction.action == Action::Pop {
+        regs.rsp = regs.rsp.wrapping_add(instruction.width.into());
     }
     regs.rip = regs.rip.wrapping_add(instruction.length as u64);
 }

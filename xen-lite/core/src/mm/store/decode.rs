@@ -1,13 +1,14 @@
 //! The instructions with which kernels write page-table entries.
 
+use super::shift::{Shift, condition};
 use crate::domain::Registers;
 
-const CF: u64 = 1 << 0;
-const PF: u64 = 1 << 2;
+pub(super) const CF: u64 = 1 << 0;
+pub(super) const PF: u64 = 1 << 2;
 const AF: u64 = 1 << 4;
-const ZF: u64 = 1 << 6;
-const SF: u64 = 1 << 7;
-const OF: u64 = 1 << 11;
+pub(super) const ZF: u64 = 1 << 6;
+pub(super) const SF: u64 = 1 << 7;
+pub(super) const OF: u64 = 1 << 11;
 
 /// What is done to the memory operand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +31,12 @@ pub enum Action {
     Decrement,
     Not,
     Negate,
+    /// Shifts and rotations, by the number of bits that is the source.
+    Shift(Shift),
+    /// `set`*cc*, of the condition that is the source.
+    SetCondition,
+    /// `pop`; the value was read from the guest's stack before.
+    Pop,
     /// `cmpxchg8b`.
     CmpXchgPair,
     /// `movbe`.
@@ -41,6 +48,12 @@ pub enum Action {
 }
 
 impl Action {
+    /// Whether the prefix for a locked access is allowed.
+    fn may_be_locked(self) -> bool {
+        use Action::{Mov, MovSwapped, Pop, SetCondition, Shift};
+        !matches!(self, Mov | MovSwapped | Pop | SetCondition | Shift(_))
+    }
+
     /// Whether the address is in RDI, which moves on, with RCX as count where the instruction is repeated.
     pub fn is_string(self) -> bool {
         matches!(self, Action::Fill | Action::Copy)
@@ -134,10 +147,12 @@ fn prefixes(bytes: &mut Bytes<'_>) -> Option<(Prefixes, u8)> {
             0x64 | 0x65 => found.based = true,
             0x40..=0x4f => {
                 found.rex = byte;
-                return Some((found, bytes.next()?));
+                continue;
             }
             _ => return Some((found, byte)),
         }
+        // One that is not the last prefix counts for nothing.
+        found.rex = 0;
     }
 }
 
@@ -163,10 +178,15 @@ pub fn decode(all: &[u8]) -> Option<Instruction> {
     bytes.skip_address(modrm)?;
     let group = modrm >> 3 & 7;
     let pair = two_bytes && opcode == 0xc7;
+    let pop = !two_bytes && opcode == 0x8f;
     let width = match prefix.wide() {
         // Of 16 bytes, the other form is no entry.
         8 if pair => return None,
         _ if pair => 8,
+        _ if two_bytes && opcode & 0xf0 == 0x90 => 1,
+        // On the stack, 32 bits are not to be had.
+        2 if pop => 2,
+        _ if pop => 8,
         wide if swapped || !is_byte_form(two_bytes, opcode) => wide,
         _ => 1,
     };
@@ -186,12 +206,17 @@ pub fn decode(all: &[u8]) -> Option<Instruction> {
             0xab => (Action::BitSet, register),
             0xb3 => (Action::BitReset, register),
             0xbb => (Action::BitComplement, register),
+            0x90..=0x9f => (Action::SetCondition, Source::Immediate(u64::from(opcode & 15))),
             0xba => (bit_action(group)?, Source::Immediate(bytes.immediate(1)? & (8 * u64::from(width) - 1))),
             _ => return None,
         }
     } else {
         match opcode {
             0x88 | 0x89 => (Action::Mov, register),
+            0x8f if group == 0 => (Action::Pop, Source::Immediate(0)),
+            0xc0 | 0xc1 => (Action::Shift(Shift::new(group)), Source::Immediate(bytes.immediate(1)?)),
+            0xd0 | 0xd1 => (Action::Shift(Shift::new(group)), Source::Immediate(1)),
+            0xd2 | 0xd3 => (Action::Shift(Shift::new(group)), Source::Register(1)),
             0x86 | 0x87 => (Action::Xchg, register),
             0xc6 | 0xc7 if group == 0 => (Action::Mov, Source::Immediate(bytes.immediate(width.min(4))?)),
             0x80 | 0x83 => (arithmetic(group)?, Source::Immediate(bytes.immediate(1)?)),
@@ -202,7 +227,7 @@ pub fn decode(all: &[u8]) -> Option<Instruction> {
             _ => return None,
         }
     };
-    if prefix.lock && matches!(action, Action::Mov | Action::MovSwapped) {
+    if prefix.lock && !action.may_be_locked() {
         return None;
     }
     Some(Instruction { action, source, width, length: bytes.at, repeated: false })
@@ -319,7 +344,9 @@ impl Instruction {
             Action::CmpXchgPair => compare_exchange_pair(memory, regs),
             Action::MovSwapped => source.swap_bytes() >> (64 - 8 * self.width),
             Action::Fill => source,
-            Action::Copy => memory,
+            Action::Copy | Action::Pop => memory,
+            Action::SetCondition => u64::from(condition(source as u8, regs.rflags)),
+            Action::Shift(shift) => self.shift(shift, memory, source, regs),
         }
     }
 
@@ -332,6 +359,19 @@ impl Instruction {
             Action::BitReset => memory & !(1 << number),
             _ => memory ^ 1 << number,
         }
+    }
+
+    fn shift(&self, shift: Shift, memory: u64, count: u64, regs: &mut Registers) -> u64 {
+        let carry = regs.rflags & CF != 0;
+        let Some((result, carry, overflow)) = shift.apply(memory, count, carry, self.width) else {
+            return memory;
+        };
+        let kept = regs.rflags & !(CF | OF);
+        self.flags(result, carry, overflow, false, regs);
+        if shift.is_rotation() {
+            regs.rflags = kept | regs.rflags & (CF | OF);
+        }
+        result
     }
 
     fn keep_carry(&self, regs: &mut Registers, action: impl FnOnce(&mut Registers) -> u64) -> u64 {
@@ -510,6 +550,21 @@ mod tests {
 
     #[test]
     fn registers_and_reads_are_not_stores() {
+        assert_eq!(
+            decode(&[0x48, 0x66, 0x89, 0x37]).map(|found| found.width),
+            Some(2),
+            "a REX that is not last"
+        );
+        assert_eq!(decode(&[0x66, 0x48, 0x89, 0x37]).map(|found| found.width), Some(8));
+        assert_eq!(decode(&[0x8f, 0x07]).map(|found| (found.action, found.width)), Some((Action::Pop, 8)));
+        assert_eq!(
+            decode(&[0x66, 0x8f, 0x07]).map(|found| (found.action, found.width)),
+            Some((Action::Pop, 2))
+        );
+        for locked in [&[0xf0, 0x8f, 0x07][..], &[0xf0, 0x0f, 0x94, 0x07], &[0xf0, 0x48, 0xd1, 0x27]] {
+            assert_eq!(decode(locked), None, "{locked:x?}");
+            assert!(decode(&locked[1..]).is_some(), "{locked:x?}");
+        }
         assert_eq!(decode(&[0x48, 0x89, 0xf7]), None, "register destination");
         assert_eq!(decode(&[0x48, 0x8b, 0x37]), None, "load");
         assert_eq!(decode(&[0x48, 0x39, 0x37]), None, "cmp");
