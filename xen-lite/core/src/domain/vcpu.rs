@@ -128,6 +128,8 @@ pub struct VcpuState {
     pub user_root: Mfn,
     /// A page table whose taking apart was interrupted; to be finished before the next change of page tables.
     pub unfinished_table: Option<Mfn>,
+    /// Another one: a list of updates can leave the table below an entry, and the table itself, if another vCPU unpinned that.
+    pub(crate) unfinished_too: Option<Mfn>,
     /// CR0 as the guest sees it (only TS varies).
     pub cr0: u64,
     /// CR2 of the last page fault delivered.
@@ -210,6 +212,7 @@ impl VcpuState {
             kernel_root: Mfn::INVALID,
             user_root: Mfn::INVALID,
             unfinished_table: None,
+            unfinished_too: None,
             cr0: 0x8005_0033,
             cr2: 0,
             cr4: 0,

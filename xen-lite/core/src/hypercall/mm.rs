@@ -156,7 +156,7 @@ impl Held {
     fn release<P: Platform>(&mut self, hv: &Hypervisor<P>, caller: &mut Caller<'_>) {
         if self.mfn != Mfn::INVALID {
             if let Err(left) = frame::put_page_type_preemptible(hv, self.mfn) {
-                caller.state.unfinished_table = Some(left.0);
+                roots::note_unfinished(caller.state, left.0);
             }
             *self = Held::NONE;
         }
@@ -257,7 +257,7 @@ fn one_update<P: Platform>(
         return Err(Errno::EINVAL.into());
     }
     if let Err(left) = update_table(hv, mfn, held.kind.level(), index, request.val, how, by.table)? {
-        caller.state.unfinished_table = Some(left.0);
+        roots::note_unfinished(caller.state, left.0);
     }
     Ok(())
 }

@@ -159,6 +159,12 @@ pub fn finish_table<P: Platform>(hv: &Hypervisor<P>, state: &mut VcpuState) -> R
 #[cold]
 fn finish_slow<P: Platform>(hv: &Hypervisor<P>, state: &mut VcpuState, mfn: Mfn) -> Result<(), Fail> {
     frame::finish(hv, mfn).map_err(|_| Fail::Again)?;
-    state.unfinished_table = None;
-    Ok(())
+    state.unfinished_table = state.unfinished_too.take();
+    finish_table(hv, state)
+}
+
+/// Notes a table of the running vCPU that was left unfinished, beside one that may be noted already. A call begins with none, and
+/// leaves two at most.
+pub fn note_unfinished(state: &mut VcpuState, mfn: Mfn) {
+    state.unfinished_too = core::mem::replace(&mut state.unfinished_table, Some(mfn));
 }

@@ -62,7 +62,7 @@ fn drop_roots<P: Platform>(hv: &Hypervisor<P>, domain: &Domain) -> Result<(), Fa
     for vcpu in domain.vcpus() {
         let Some(mut state) = vcpu.state.try_lock() else { return Err(Fail::Again) };
         // A table that is partial is found by the pass over the frames.
-        state.unfinished_table = None;
+        (state.unfinished_table, state.unfinished_too) = (None, None);
         for user in [true, false] {
             let slot = if user { &mut state.user_root } else { &mut state.kernel_root };
             let root = core::mem::replace(slot, Mfn::INVALID);
