@@ -287,7 +287,11 @@ fn regions() {
         exchanged(&alloc::format!("region{order}"), at(&mut request));
         let first = new[0];
         let numbered = (0..count).all(|page| m2p(first + page) == holes[0].pfn + page);
-        put!(format_args!("exchange.region{order}.is"), "aligned {} numbered {numbered}", first % count == 0);
+        put!(
+            format_args!("exchange.region{order}.is"),
+            "aligned {} numbered {numbered}",
+            first.is_multiple_of(count)
+        );
         let cleared = old.iter().filter(|mfn| m2p(**mfn) == u64::MAX).count() as u64 == count;
         put!(
             format_args!("exchange.region{order}.old-numbers-gone"),

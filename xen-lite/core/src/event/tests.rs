@@ -25,7 +25,7 @@ fn port(number: u32) -> EvtchnPort {
 }
 
 fn connect(hv: &Hypervisor<World>, a: &Arc<Domain>, b: &Arc<Domain>) -> (EvtchnPort, EvtchnPort) {
-    let waiting = alloc_unbound(&hv, a, b.id).unwrap();
+    let waiting = alloc_unbound(hv, a, b.id).unwrap();
     let (bound, _) = bind_interdomain(hv, b, a, waiting).unwrap();
     consume(hv, b);
     (waiting, bound)
@@ -403,7 +403,7 @@ fn races_leave_both_ends_in_agreement() {
                     let b = &domains[random.below(3) as usize];
                     let some = port(1 + random.below(12) as u32);
                     match random.below(5) {
-                        0 if some.raw() < 10 => drop(alloc_unbound(&hv, a, b.id)),
+                        0 if some.raw() < 10 => drop(alloc_unbound(hv, a, b.id)),
                         1 => drop(bind_interdomain(hv, a, b, some)),
                         2 => drop(close(hv, a, some)),
                         3 => drop(bind_vcpu(a, some, FIRST)),

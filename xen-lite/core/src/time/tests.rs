@@ -15,7 +15,7 @@ const MS: u64 = 1_000_000;
 fn timed_guest(hv: &Hypervisor<World>) -> (Arc<Domain>, Arc<Vcpu>, EvtchnPort) {
     let domain = guest(hv, 1, 1);
     let vcpu = domain.vcpus()[0].clone();
-    let port = crate::event::bind_virq(&hv, &domain, VIRQ_TIMER, VcpuId::new(0)).unwrap();
+    let port = crate::event::bind_virq(hv, &domain, VIRQ_TIMER, VcpuId::new(0)).unwrap();
     let now = hv.platform.now();
     let _ = hv.sched.schedule(hv, CpuId::new(0), now);
     (domain, vcpu, port)
