@@ -39,6 +39,8 @@ use super::{RETURN_FAULT, STUB_SIZE, SYSCALL32, SYSENTER, WITH_ERROR_CODE};
 
 /// Vector number for SYSCALL in 64-bit mode.
 const SYSCALL: u32 = 0x110;
+/// Steps of entries beyond the LFENCE that there is in any case.
+const ENTRY_STEPS: Steps = Steps::SPEC_CTRL.union(Steps::IBPB).union(Steps::RSB).union(Steps::BHB);
 
 global_asm!(
     clac_macro!(),
@@ -126,6 +128,8 @@ guarded_save:
     lea     rdi, [rsp - 8]
     mov     rsp, gs:[{stack}]
     mov     ebx, gs:[{steps}]
+    test    ebx, {entry_steps}
+    jz      9f
     test    ebx, {spec_ctrl}
     jz      1f
     mov     ecx, 0x48
@@ -171,7 +175,8 @@ guarded_save:
     sub     ecx, 1
     jnz     3b
     ret
-1:  lfence
+1:
+9:  lfence
     xor     eax, eax
     xor     ebx, ebx
     xor     ecx, ecx
@@ -489,6 +494,7 @@ guarded_ist:
     guest_spec_ctrl = const offset::GUEST_SPEC_CTRL,
     verw_selector = const offset::VERW_SELECTOR,
     spec_ctrl = const Steps::SPEC_CTRL.bits(),
+    entry_steps = const ENTRY_STEPS.bits(),
     ibpb = const Steps::IBPB.bits(),
     rsb = const Steps::RSB.bits(),
     bhb = const Steps::BHB.bits(),

@@ -11,6 +11,7 @@
 
 mod boot;
 mod chart;
+mod defaults;
 mod operations;
 mod report;
 
@@ -72,6 +73,7 @@ pub fn bench(paths: &Paths) -> Result<ExitCode> {
     build::write(&folder.join("bench.json"), report.json().as_bytes())?;
     build::write(&folder.join("bench.svg"), chart::draw(&report).as_bytes())?;
     say::note(&format!("{} and bench.svg", paths.shown(&folder.join("bench.json"))));
+    defaults::bench(&ours, &theirs, &guest)?;
     Ok(if report.misses().is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
