@@ -185,6 +185,9 @@ fn start_cpu(features: &Features, memory: &mut Memory) -> Result<&'static PerCpu
     cpu::fpu::init(features);
     platform::HAS_TSC_AUX.store(features.rdtscp, Ordering::Relaxed);
     descriptors::set_fast_entries(features);
+    if cpu::faulting::enable(features) {
+        log::info!("CPUID of guests faults");
+    }
     cpu.xcr0.set(features.xcr0);
     if guarded::policy().xpti() {
         memory::split::prepare(memory, id)?;

@@ -20,6 +20,8 @@ pub struct Features {
     pub fsgsbase: bool,
     /// No execution of user pages in ring 0.
     pub smep: bool,
+    /// No looking at the system's tables in ring 3.
+    pub umip: bool,
     /// No access to user pages in ring 0 but where it is meant.
     pub smap: bool,
     /// XSAVE and XRSTOR.
@@ -94,6 +96,7 @@ impl Features {
             fsgsbase: seven[1] & 1 << 0 != 0,
             smep: seven[1] & 1 << 7 != 0,
             smap: seven[1] & 1 << 20 != 0,
+            umip: seven[2] & 1 << 2 != 0,
             xsave: one[2] & 1 << 26 != 0,
             x2apic: one[2] & 1 << 21 != 0,
             tsc_deadline: one[2] & 1 << 24 != 0,
@@ -138,6 +141,7 @@ impl Features {
             (self.fsgsbase, "FSGSBASE"),
             (self.smep, "SMEP"),
             (self.smap, "SMAP"),
+            (self.umip, "UMIP"),
             (self.xsave, "XSAVE"),
             (self.xsaveopt, "XSAVEOPT"),
             (self.x2apic, "x2APIC"),

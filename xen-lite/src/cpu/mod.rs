@@ -1,6 +1,7 @@
 //! One physical CPU: its registers, descriptor tables, and the data that it finds through GS.
 
 pub mod descriptors;
+pub mod faulting;
 pub mod features;
 pub mod fpu;
 pub mod idt;
@@ -29,6 +30,7 @@ mod cr4 {
     pub const PGE: u64 = 1 << 7;
     pub const OSFXSR: u64 = 1 << 9;
     pub const OSXMMEXCPT: u64 = 1 << 10;
+    pub const UMIP: u64 = 1 << 11;
     pub const FSGSBASE: u64 = 1 << 16;
     pub const OSXSAVE: u64 = 1 << 18;
     pub const SMEP: u64 = 1 << 20;
@@ -46,6 +48,7 @@ pub fn cr4_value(features: &Features) -> u64 {
         (features.xsave, cr4::OSXSAVE),
         (features.smep, cr4::SMEP),
         (features.smap, cr4::SMAP),
+        (features.umip, cr4::UMIP),
     ] {
         if there {
             value |= bit;

@@ -22,8 +22,8 @@ use core::arch::global_asm;
 
 use xen_lite_core::domain::Registers;
 
-use crate::cpu::descriptors::{FLAT_CS32, FLAT_DS};
 use crate::clac_macro;
+use crate::cpu::descriptors::{FLAT_CS32, FLAT_DS};
 use crate::cpu::percpu::offset;
 use crate::cpu::smap;
 

@@ -180,6 +180,7 @@ extern "C" fn begin(cpu: &'static PerCpu) -> ! {
     descriptors::load(cpu);
     cpu::idt::load();
     descriptors::set_fast_entries(features);
+    cpu::faulting::enable(features);
     cpu.xcr0.set(features.xcr0);
     cpu.root.set(memory::root());
     apic::start_this_cpu();

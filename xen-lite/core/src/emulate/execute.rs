@@ -45,14 +45,24 @@ pub(super) fn advance<C: GuestCpu>(cpu: &mut C, len: u64, bits: Bits) -> Outcome
 
 /// Executes a privileged instruction.
 pub(super) fn execute<C: GuestCpu>(cpu: &mut C, insn: &Decoded, bits: Bits) -> Outcome {
-    match operate(cpu, insn, bits) {
-        Ok(()) => match advance(cpu, u64::from(insn.len), bits) {
-            // As on upstream, a step over these is told with the next instruction's.
-            Outcome::Done { .. } if matches!(insn.op, Op::In(_) | Op::Out(_) | Op::Cli | Op::Sti) => {
-                Outcome::Done { single_step: false }
-            }
-            outcome => outcome,
-        },
+    match finish(cpu, insn.len, bits, |cpu| operate(cpu, insn, bits)) {
+        // As on upstream, a step over these is told with the next instruction's.
+        Outcome::Done { .. } if matches!(insn.op, Op::In(_) | Op::Out(_) | Op::Cli | Op::Sti) => {
+            Outcome::Done { single_step: false }
+        }
+        outcome => outcome,
+    }
+}
+
+/// Carries out an instruction of `length` bytes and moves RIP past it.
+pub(super) fn finish<C: GuestCpu>(
+    cpu: &mut C,
+    length: u8,
+    bits: Bits,
+    operation: impl FnOnce(&mut C) -> Result,
+) -> Outcome {
+    match operation(cpu) {
+        Ok(()) => advance(cpu, u64::from(length), bits),
         Err(Stop::Fault(exception)) => Outcome::Fault(exception),
         Err(Stop::Again) => Outcome::Again,
         Err(Stop::Step) => Outcome::Done { single_step: true },

@@ -29,6 +29,7 @@ pub mod segment;
 mod string_io;
 #[cfg(test)]
 mod tests;
+mod umip;
 pub mod xcr0;
 
 pub use decode::{Bits, DecodeError, Decoded, MAX_LEN, Op, Port, Seg, decode};
@@ -224,7 +225,7 @@ pub fn privileged<C: GuestCpu>(cpu: &mut C) -> Outcome {
         // The usual case: two loads. What is behind the 15th byte is not looked at.
         let Some(bytes) = cpu.fetch_block(linear) else { return Outcome::NotHandled };
         let decoded = decode(&bytes[..MAX_LEN], code.bits);
-        return carry_out(cpu, decoded, &code);
+        return carry_out(cpu, decoded, &bytes[..MAX_LEN], &code);
     }
     let mut bytes = [0; MAX_LEN];
     let in_page = (4096 - (linear & 4095)).min(MAX_LEN as u64) as usize;
@@ -241,18 +242,28 @@ pub fn privileged<C: GuestCpu>(cpu: &mut C) -> Outcome {
         }
         result => result,
     };
-    carry_out(cpu, decoded, &code)
+    carry_out(cpu, decoded, &bytes, &code)
 }
 
-fn carry_out<C: GuestCpu>(cpu: &mut C, decoded: Result<Decoded, DecodeError>, code: &Code) -> Outcome {
-    let fits =
-        |length: u8| cpu.rip().checked_add(u64::from(length) - 1).is_some_and(|last| last <= code.limit);
+fn carry_out<C: GuestCpu>(
+    cpu: &mut C,
+    decoded: Result<Decoded, DecodeError>,
+    bytes: &[u8],
+    code: &Code,
+) -> Outcome {
+    let rip = cpu.rip();
+    let fits = |length: u8| rip.checked_add(u64::from(length) - 1).is_some_and(|last| last <= code.limit);
     match decoded {
         // The code may not be what the CPU found there, and so longer than the segment lets it be.
         Ok(decoded) if !fits(decoded.len) => Outcome::NotHandled,
         Ok(decoded) => execute::execute(cpu, &decoded, code.bits),
         Err(DecodeError::Locked) => Outcome::Fault(Exception::UD),
-        Err(_) => Outcome::NotHandled,
+        Err(_) => match umip::decode(cpu, bytes, code.bits) {
+            Some(insn) if fits(insn.len) => {
+                execute::finish(cpu, insn.len, code.bits, |cpu| umip::execute(cpu, &insn, code.bits))
+            }
+            _ => Outcome::NotHandled,
+        },
     }
 }
 
