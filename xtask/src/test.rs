@@ -7,6 +7,7 @@ use crate::provide::{packages, upstream};
 use crate::{build, check, fixtures, provide, say};
 use anyhow::Result;
 use kernel_image::layout::Role;
+use runner::bochs;
 use runner::case::{Case, Hypervisor, Loader};
 use runner::conformance;
 use runner::suite::{self, Options, Tally};
@@ -42,6 +43,7 @@ pub fn test(paths: &Paths, args: &TestArgs) -> Result<ExitCode> {
     say::step("integration tests");
     tally.add(suite::run(&cases, &paths.artifacts(), &options)?);
     tally.add(conformance::run(&paths.root, &paths.artifacts(), &options)?);
+    tally.add(bochs::run(&paths.artifacts(), &options)?);
     println!("{} passed, {} failed", tally.passed, tally.failed);
     Ok(if tally.failed == 0 && tally.passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -76,7 +78,7 @@ fn prepare(paths: &Paths, cases: &[Case], options: &Options) -> Result<()> {
     let conforming = conformance::select(options);
     let software = upstream::provide(paths)?;
     fixtures::foreign(paths, &software)?;
-    if runs.iter().any(|(case, _)| case.needs_guests()) {
+    if bochs::is_asked_for(options) || runs.iter().any(|(case, _)| case.needs_guests()) {
         build::dom0(paths)?;
         let names = build::guests(paths)?;
         build::initrd(paths, &[])?;
@@ -90,7 +92,8 @@ fn prepare(paths: &Paths, cases: &[Case], options: &Options) -> Result<()> {
         let names = build::conformance(paths)?;
         fixtures::conformance(paths, &names)?;
     }
-    if !conforming.is_empty() || runs.iter().any(|(_, hypervisor)| *hypervisor == Hypervisor::XenLite) {
+    let xen_lite = runs.iter().any(|(_, hypervisor)| *hypervisor == Hypervisor::XenLite);
+    if !conforming.is_empty() || xen_lite || bochs::is_asked_for(options) {
         build::hypervisor(paths)?;
     }
     if runs.iter().any(|(case, _)| matches!(case.loader, Loader::Grub(_))) {

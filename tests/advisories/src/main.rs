@@ -15,6 +15,7 @@ extern crate alloc;
 mod access;
 mod cpu;
 mod descriptors;
+mod entry;
 mod events;
 mod flush;
 mod grants;
@@ -76,6 +77,7 @@ fn main() {
         events::CASES,
         descriptors::CASES,
         cpu::CASES,
+        entry::CASES,
         long::CASES,
         leaks::CASES,
         access::CASES,

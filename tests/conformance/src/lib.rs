@@ -12,6 +12,7 @@
 //! | an instruction that may trap | [`trapped!`], which goes on behind it and tells the exact frame |
 //! | the page shared with the hypervisor | [`shared::info`] |
 //! | page tables aside from the running ones | [`space`] |
+//! | code below 4 GiB, of 32 and 16 bits | [`low`] |
 //! | more vCPUs | [`workers`] |
 //!
 //! What ends the domain is a boot of its own: the kernel takes `case=NAME` from its command line ([`case`]), prints what it is
@@ -22,6 +23,7 @@ extern crate alloc;
 
 pub mod bad;
 pub mod cliff;
+pub mod low;
 pub mod pages;
 pub mod seen;
 pub mod shared;

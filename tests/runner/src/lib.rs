@@ -19,6 +19,7 @@
 #![forbid(unsafe_code)]
 
 pub mod artifacts;
+pub mod bochs;
 pub mod case;
 pub mod cases;
 pub mod conformance;

@@ -42,7 +42,10 @@ fn main() {
         "user-kernel-stack" => user_stack(),
         "no-event-callback" => no_event_callback(),
         "syscall-none" => syscall_none(),
-        "nmi-none" => row!("send", call(VCPU_OP, [11, 0, 0, 0, 0])),
+        "nmi-none" => {
+            row!("remove", call(SET_TRAP_TABLE, [0; 5]));
+            row!("send", call(VCPU_OP, [11, 0, 0, 0, 0]));
+        }
         "in-multicall" => in_multicall(),
         other => row!("unknown-case", other),
     }

@@ -65,7 +65,10 @@ fn simple() {
     row!("iretq-rip", trapped!("mov {a}, rsp", "push 0xe02b", "push {a}", "push 0x202", "push 0xe033", "push {r}", "iretq"; a = out(reg) _, r = in(reg) bad::NON_CANONICAL).short());
     row!("jump-non-canonical", trapped!("jmp {a}"; a = in(reg) bad::NON_CANONICAL).short());
     row!("jump-unmapped", trapped!("jmp {a}"; a = in(reg) bad::UNMAPPED).short());
-    row!("sysenter", trapped!("sysenter").short());
+    // Intel's processors come to the hypervisor by it, which finds no stack to tell the kernel on.
+    if domu_sdk::arch::cpuid(0, 0)[1] != u32::from_le_bytes(*b"Genu") {
+        row!("sysenter", trapped!("sysenter").short());
+    }
     row!("sysret", trapped!("sysretq").short());
     row!("swapgs", trapped!("swapgs").short());
     row!("alignment", trapped!("pushfq", "or dword ptr [rsp], 0x40000", "popfq", "mov {a}, [rsp + 1]", "pushfq", "and dword ptr [rsp], 0xfffbffff", "popfq"; a = out(reg) _).short());

@@ -59,6 +59,12 @@ impl Boot {
         self
     }
 
+    /// On another model of processor.
+    const fn on(mut self, cpu: &'static str) -> Self {
+        self.cpu = cpu;
+        self
+    }
+
     /// What the names of its rows start with.
     pub fn prefix(&self) -> String {
         let mut prefix = self.kernel.to_string();
@@ -74,6 +80,10 @@ impl Boot {
         }
         if self.vcpus != self.cpus {
             prefix.push_str(&format!("x{}", self.vcpus));
+        }
+        if self.cpu != DEFAULT_CPU {
+            prefix.push('@');
+            prefix.push_str(self.cpu.split(',').next().unwrap_or(""));
         }
         prefix
     }
@@ -111,6 +121,7 @@ const AREAS: &[&str] = &[
     "traps",
     "iret",
     "emulate",
+    "compat",
     "multicall",
     "events",
     "control",
@@ -204,6 +215,10 @@ const SMP: &[&str] = &["vcpus", "races"];
 /// Cases of kernels that need several vCPUs.
 const SMP_CASES: &[(&str, &[&str])] = &[("vcpus", &["last-down", "shutdown", "unhandled"])];
 
+/// Kernels about the CPU, which run on other models of it too, and these models: one of Intel's, and one that has little.
+const OF_THE_CPU: &[&str] = &["cpu", "traps", "iret", "emulate", "compat"];
+const MODELS: &[&str] = &["Skylake-Client,-smap", "qemu64"];
+
 /// All boots.
 pub fn all() -> Vec<Boot> {
     let mut boots: Vec<Boot> = AREAS.iter().map(|kernel| first(kernel)).collect();
@@ -212,6 +227,11 @@ pub fn all() -> Vec<Boot> {
         boots.extend(AREAS.iter().chain(SMP).map(|kernel| first(kernel).cpus(*cpus)));
     }
     boots.extend(SMP.iter().map(|kernel| first(kernel).cpus(2).vcpus(8)));
+    // Contexts are used up by those vCPUs that take them.
+    boots.push(first("context").vcpus(32));
+    for model in MODELS {
+        boots.extend(OF_THE_CPU.iter().map(|kernel| first(kernel).on(model)));
+    }
     for (kernel, cases) in SMP_CASES {
         boots.extend(cases.iter().map(|case| first(kernel).case(case).cpus(2)));
     }

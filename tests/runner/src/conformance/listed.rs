@@ -1,7 +1,7 @@
 //! The differences that are known, with their reasons: the tables of `docs/abi-differences.md`.
 //!
 //! A line `` | `row` | `upstream` | `xen-lite` | why | `` lists one difference. In the name, `*` stands for any text; the value `*`
-//! stands for any value. An entry about an area is about the area's boots on several processors too. All other lines are for
+//! stands for any value. An entry about an area is about the area's boots on several processors and on other models too. All other lines are for
 //! people.
 
 use super::rows::Difference;
@@ -67,10 +67,11 @@ impl Listed {
     }
 }
 
-/// Whether the pattern names a row: as it is, or without the number of processors in its prefix.
+/// Whether the pattern names a row: as it is, or without the number or the model of processors in its prefix.
 fn names(pattern: &str, row: &str) -> bool {
     let Some((prefix, check)) = row.split_once('.') else { return matches(pattern, row) };
-    let single = prefix.split_once("-smp").map(|(area, _)| format!("{area}.{check}"));
+    let plain = prefix.split_once("-smp").or_else(|| prefix.split_once('@'));
+    let single = plain.map(|(area, _)| format!("{area}.{check}"));
     matches(pattern, row) || single.is_some_and(|row| matches(pattern, &row))
 }
 
