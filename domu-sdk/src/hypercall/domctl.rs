@@ -12,18 +12,20 @@ use abi::{
     domctl::{
         Domctl, DomctlAddressSize, DomctlCreatedomain, DomctlGetdomaininfo, DomctlGetvcpuinfo,
         DomctlHypercallInit, DomctlIomemPermission, DomctlIoportPermission, DomctlIrqPermission,
-        DomctlMaxMem, DomctlMaxVcpus, DomctlSetTarget, DomctlSetdebugging, DomctlSetdomainhandle,
-        DomctlTscInfo, DomctlVcpucontext, XEN_DOMCTL_CREATEDOMAIN, XEN_DOMCTL_DESTROYDOMAIN,
-        XEN_DOMCTL_GET_ADDRESS_SIZE, XEN_DOMCTL_GETDOMAININFO, XEN_DOMCTL_GETTSCINFO,
-        XEN_DOMCTL_GETVCPUCONTEXT, XEN_DOMCTL_GETVCPUINFO, XEN_DOMCTL_HYPERCALL_INIT,
-        XEN_DOMCTL_INTERFACE_VERSION, XEN_DOMCTL_IOMEM_PERMISSION, XEN_DOMCTL_IOPORT_PERMISSION,
-        XEN_DOMCTL_IRQ_PERMISSION, XEN_DOMCTL_MAX_MEM, XEN_DOMCTL_MAX_VCPUS, XEN_DOMCTL_PAUSEDOMAIN,
-        XEN_DOMCTL_RESUMEDOMAIN, XEN_DOMCTL_SET_ADDRESS_SIZE, XEN_DOMCTL_SET_TARGET, XEN_DOMCTL_SETDEBUGGING,
-        XEN_DOMCTL_SETDOMAINHANDLE, XEN_DOMCTL_SETTSCINFO, XEN_DOMCTL_SETVCPUCONTEXT,
-        XEN_DOMCTL_UNPAUSEDOMAIN,
+        DomctlMaxMem, DomctlMaxVcpus, DomctlSchedCredit, DomctlSchedulerOp, DomctlSetTarget,
+        DomctlSetdebugging, DomctlSetdomainhandle, DomctlTscInfo, DomctlVcpuaffinity, DomctlVcpucontext,
+        XEN_DOMCTL_CREATEDOMAIN, XEN_DOMCTL_DESTROYDOMAIN, XEN_DOMCTL_GET_ADDRESS_SIZE,
+        XEN_DOMCTL_GETDOMAININFO, XEN_DOMCTL_GETTSCINFO, XEN_DOMCTL_GETVCPUCONTEXT, XEN_DOMCTL_GETVCPUINFO,
+        XEN_DOMCTL_HYPERCALL_INIT, XEN_DOMCTL_INTERFACE_VERSION, XEN_DOMCTL_IOMEM_PERMISSION,
+        XEN_DOMCTL_IOPORT_PERMISSION, XEN_DOMCTL_IRQ_PERMISSION, XEN_DOMCTL_MAX_MEM, XEN_DOMCTL_MAX_VCPUS,
+        XEN_DOMCTL_PAUSEDOMAIN, XEN_DOMCTL_RESUMEDOMAIN, XEN_DOMCTL_SCHEDOP_GETINFO,
+        XEN_DOMCTL_SCHEDOP_PUTINFO, XEN_DOMCTL_SCHEDULER_OP, XEN_DOMCTL_SET_ADDRESS_SIZE,
+        XEN_DOMCTL_SET_TARGET, XEN_DOMCTL_SETDEBUGGING, XEN_DOMCTL_SETDOMAINHANDLE, XEN_DOMCTL_SETTSCINFO,
+        XEN_DOMCTL_SETVCPUAFFINITY, XEN_DOMCTL_SETVCPUCONTEXT, XEN_DOMCTL_UNPAUSEDOMAIN,
+        XEN_SCHEDULER_CREDIT, XEN_VCPUAFFINITY_HARD,
     },
     errno::Errno,
-    xen::{DomainHandle, VcpuGuestContext, hypercall::DOMCTL},
+    xen::{DomainHandle, VcpuGuestContext, XenctlBitmap, hypercall::DOMCTL},
 };
 
 fn call(argument: &mut Domctl) -> Result {
@@ -120,6 +122,43 @@ pub fn vcpu_info(domain: DomId, vcpu: u32) -> Result<DomctlGetvcpuinfo> {
     argument.set_getvcpuinfo(DomctlGetvcpuinfo { vcpu, ..Default::default() });
     call(&mut argument)?;
     Ok(argument.as_getvcpuinfo())
+}
+
+/// The weight of a domain's vCPUs and the cap of all of them together, in per cent of one CPU (0: none), under the credit scheduler.
+pub fn credit(domain: DomId) -> Result<DomctlSchedCredit> {
+    let mut argument = request(domain, XEN_DOMCTL_SCHEDULER_OP);
+    let cmd = XEN_DOMCTL_SCHEDOP_GETINFO;
+    argument.set_scheduler_op(DomctlSchedulerOp {
+        sched_id: XEN_SCHEDULER_CREDIT,
+        cmd,
+        ..Default::default()
+    });
+    call(&mut argument)?;
+    Ok(argument.as_scheduler_op().as_credit())
+}
+
+/// Reads or sets a domain's scheduling as `what` says; what the hypervisor made of it.
+pub fn scheduler_op(domain: DomId, what: DomctlSchedulerOp) -> Result<DomctlSchedulerOp> {
+    let mut argument = request(domain, XEN_DOMCTL_SCHEDULER_OP);
+    argument.set_scheduler_op(what);
+    call(&mut argument)?;
+    Ok(argument.as_scheduler_op())
+}
+
+/// Sets them; weight 0 and cap `u16::MAX` leave what there is.
+pub fn set_credit(domain: DomId, weight: u16, cap: u16) -> Result {
+    let cmd = XEN_DOMCTL_SCHEDOP_PUTINFO;
+    let mut wanted = DomctlSchedulerOp { sched_id: XEN_SCHEDULER_CREDIT, cmd, ..Default::default() };
+    wanted.set_credit(DomctlSchedCredit { weight, cap });
+    set(domain, XEN_DOMCTL_SCHEDULER_OP, wanted)
+}
+
+/// Sets the CPUs on which a vCPU may run (bit n is CPU n).
+pub fn set_hard_affinity(domain: DomId, vcpu: u32, cpus: u64) -> Result {
+    let cpumap_hard = XenctlBitmap { bitmap: GuestPtr::new(input(&cpus)), nr_bits: 64, ..Default::default() };
+    let flags = XEN_VCPUAFFINITY_HARD;
+    let wanted = DomctlVcpuaffinity { vcpu, flags, cpumap_hard, ..Default::default() };
+    set(domain, XEN_DOMCTL_SETVCPUAFFINITY, wanted)
 }
 
 /// Sets the width of a PV domain's addresses, in bits.

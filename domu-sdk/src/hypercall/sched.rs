@@ -4,8 +4,8 @@ use super::{Result, input, op};
 use crate::types::DomId;
 use abi::{
     sched::{
-        SCHEDOP_BLOCK, SCHEDOP_POLL, SCHEDOP_REMOTE_SHUTDOWN, SCHEDOP_SHUTDOWN, SCHEDOP_YIELD, SchedPoll,
-        SchedRemoteShutdown, SchedShutdown,
+        SCHEDOP_BLOCK, SCHEDOP_PIN_OVERRIDE, SCHEDOP_POLL, SCHEDOP_REMOTE_SHUTDOWN, SCHEDOP_SHUTDOWN,
+        SCHEDOP_YIELD, SchedPinOverride, SchedPoll, SchedRemoteShutdown, SchedShutdown,
     },
     xen::hypercall::SCHED_OP,
 };
@@ -30,6 +30,12 @@ pub fn poll(ports: &[u32], timeout: u64) -> Result {
         ..SchedPoll::default()
     };
     op(SCHED_OP, SCHEDOP_POLL, input(&argument)).map(|_| ())
+}
+
+/// Keeps this vCPU on one CPU whatever its affinity; `None` takes that back. For the first domain.
+pub fn pin_override(cpu: Option<u32>) -> Result {
+    let pcpu = cpu.map_or(-1, |cpu| i32::try_from(cpu).unwrap_or(i32::MAX));
+    op(SCHED_OP, SCHEDOP_PIN_OVERRIDE, input(&SchedPinOverride { pcpu })).map(|_| ())
 }
 
 /// Ends this domain for one of `SHUTDOWN_*`. Returns only after a suspend, or if the hypervisor refuses.

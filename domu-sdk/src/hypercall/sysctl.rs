@@ -7,9 +7,9 @@ use abi::{
     domctl::DomctlGetdomaininfo,
     sysctl::{
         Sysctl, SysctlAvailheap, SysctlCpuinfo, SysctlDebugKeys, SysctlGetcpuinfo, SysctlGetdomaininfolist,
-        SysctlPhysinfo, SysctlReadconsole, XEN_SYSCTL_AVAILHEAP, XEN_SYSCTL_DEBUG_KEYS,
+        SysctlPhysinfo, SysctlReadconsole, SysctlSchedulerOp, XEN_SYSCTL_AVAILHEAP, XEN_SYSCTL_DEBUG_KEYS,
         XEN_SYSCTL_GETCPUINFO, XEN_SYSCTL_GETDOMAININFOLIST, XEN_SYSCTL_INTERFACE_VERSION,
-        XEN_SYSCTL_PHYSINFO, XEN_SYSCTL_READCONSOLE, XEN_SYSCTL_SCHED_ID,
+        XEN_SYSCTL_PHYSINFO, XEN_SYSCTL_READCONSOLE, XEN_SYSCTL_SCHED_ID, XEN_SYSCTL_SCHEDULER_OP,
     },
     xen::hypercall::SYSCTL,
 };
@@ -23,6 +23,11 @@ where
     argument.u.set(member);
     arch::call(SYSCTL, [output(&mut argument), 0, 0, 0, 0])?;
     Ok(argument.u.get())
+}
+
+/// Reads or sets parameters of a scheduler, as `what` says; what the hypervisor made of it.
+pub fn scheduler_op(what: SysctlSchedulerOp) -> Result<SysctlSchedulerOp> {
+    call(XEN_SYSCTL_SCHEDULER_OP, what)
 }
 
 /// CPUs, memory and capabilities of the machine.

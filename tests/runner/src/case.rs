@@ -100,6 +100,8 @@ pub struct Case {
     pub allowed: Vec<String>,
     /// How it ends.
     pub end: End,
+    /// See [`Case::counted`].
+    pub counted: Option<u8>,
     /// Limit of the whole run in seconds.
     pub limit: u64,
 }
@@ -125,6 +127,7 @@ impl Case {
             forbidden: Vec::new(),
             allowed: Vec::new(),
             end: End::PowerOff,
+            counted: None,
             limit: 120,
         }
     }
@@ -236,6 +239,13 @@ impl Case {
     #[must_use]
     pub fn limit(mut self, seconds: u64) -> Self {
         self.limit = seconds;
+        self
+    }
+
+    /// Lets time pass with instructions only, 2^`shift` ns for each: every run is the same, however busy the host is.
+    #[must_use]
+    pub fn counted(mut self, shift: u8) -> Self {
+        self.counted = Some(shift);
         self
     }
 

@@ -60,8 +60,17 @@ impl Console {
     /// # Errors
     /// If the log cannot be written or QEMU cannot be started.
     pub fn start(machine: &Machine, log: &Path) -> Result<Self> {
+        Self::start_with(machine, &[], log)
+    }
+
+    /// The same with more arguments for QEMU.
+    ///
+    /// # Errors
+    /// If the log cannot be written or QEMU cannot be started.
+    pub fn start_with(machine: &Machine, more: &[String], log: &Path) -> Result<Self> {
         let mut log_file = File::create(log).with_context(|| format!("creating {}", log.display()))?;
-        let arguments = machine.arguments()?;
+        let mut arguments = machine.arguments()?;
+        arguments.extend(more.iter().map(Into::into));
         let shown: Vec<_> = arguments.iter().map(|a| format!("{:?}", a.to_string_lossy())).collect();
         writeln!(log_file, "$ {PROGRAM} {}", shown.join(" "))?;
         let mut command = command_that_dies_with_us();

@@ -65,6 +65,11 @@ fn machine(case: &Case, hypervisor: Hypervisor, files: &Artifacts) -> Result<Mac
     Ok(Machine { cpu: case.cpu.clone(), memory_mb: case.memory_mb, cpus: case.cpus, boot })
 }
 
+/// QEMU's arguments for a clock that counts instructions.
+fn counting(shift: u8) -> Vec<String> {
+    vec!["-icount".into(), format!("shift={shift},sleep=off")]
+}
+
 fn existing(path: &Path) -> Result<std::path::PathBuf> {
     anyhow::ensure!(path.exists(), "{} is missing", path.display());
     Ok(path.to_path_buf())
@@ -73,7 +78,8 @@ fn existing(path: &Path) -> Result<std::path::PathBuf> {
 /// `Ok(None)` if the run is as it should be, `Ok(Some(why))` if the system failed.
 fn attempt(case: &Case, hypervisor: Hypervisor, files: &Artifacts, slow: u32) -> Result<Option<String>> {
     let log = files.log(&case.run_name(hypervisor));
-    let mut console = Console::start(&machine(case, hypervisor, files)?, &log)?;
+    let clock = case.counted.map_or(vec![], counting);
+    let mut console = Console::start_with(&machine(case, hypervisor, files)?, &clock, &log)?;
     let seconds = |n: u64| Duration::from_secs(n * u64::from(slow));
     let last = Instant::now() + seconds(case.limit);
     let mut forbidden = ALWAYS_FORBIDDEN.to_vec();

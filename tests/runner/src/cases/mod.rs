@@ -7,6 +7,7 @@
 //! | [`foreign`] | software of others as guests: Debian's Linux, GRUB |
 //! | [`fuzzer`] | the fuzzer kernel, alone and beside others |
 //! | [`hostile`] | guests that do what they must not |
+//! | [`sched`] | who gets the CPUs, and when |
 //! | [`smp`] | machines and guests with several CPUs |
 //! | [`speculation`] | the same with page tables split, and with entries that guard nothing |
 //!
@@ -18,6 +19,7 @@ pub mod control;
 pub mod foreign;
 pub mod fuzzer;
 pub mod hostile;
+pub mod sched;
 pub mod smp;
 pub mod speculation;
 
@@ -40,6 +42,7 @@ pub fn all() -> Vec<Case> {
     let mut cases = foreign::cases();
     cases.extend(smp::cases());
     cases.extend(speculation::cases());
+    cases.extend(sched::cases());
     cases.extend(hostile::cases());
     cases.extend(fuzzer::cases());
     cases.extend(control::cases());

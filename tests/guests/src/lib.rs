@@ -1,0 +1,6 @@
+//! What several test kernels share.
+#![no_std]
+
+extern crate alloc;
+
+pub mod tiny;
