@@ -1,11 +1,12 @@
 //! Figures of xen-lite beside those of upstream Xen.
 //!
 //! With `-icount shift=0,sleep=off` QEMU's time-stamp counter counts executed instructions, so runs repeat exactly, on
-//! whatever machine. Three things are measured, each on both hypervisors in the same emulated PC:
+//! whatever machine. Four things are measured, each on both hypervisors in the same emulated PC:
 //!
 //! * *operations* ([`operations`]): a guest runs as the first domain and measures what a PV kernel does;
 //! * *boot* ([`boot`]): from the loader's jump to Dom0's first instruction;
-//! * *memory*: what the hypervisor keeps for itself, and the size of its file.
+//! * *memory*: what the hypervisor keeps for itself, and the size of its file;
+//! * *scaling* ([`scaling`]): what more domains and vCPUs cost.
 //!
 //! [`report`] compares and prints, [`chart`] draws. Nothing is compared with numbers of another day: upstream runs too.
 
@@ -14,6 +15,7 @@ mod chart;
 mod defaults;
 mod operations;
 mod report;
+mod scaling;
 
 use crate::paths::Paths;
 use crate::provide::{packages, upstream};
@@ -74,7 +76,8 @@ pub fn bench(paths: &Paths) -> Result<ExitCode> {
     build::write(&folder.join("bench.svg"), chart::draw(&report).as_bytes())?;
     say::note(&format!("{} and bench.svg", paths.shown(&folder.join("bench.json"))));
     defaults::bench(&ours, &theirs, &guest)?;
-    Ok(if report.misses().is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let scales = scaling::bench(paths, &ours, &theirs)?;
+    Ok(if report.misses().is_empty() && scales { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn size(file: &Path) -> Result<u64> {

@@ -50,11 +50,7 @@ pub const SUBS: &[Sub] = &[
     full(XEN_DOMCTL_GETVCPUAFFINITY, "XEN_DOMCTL_getvcpuaffinity"),
     partial(XEN_DOMCTL_SETNODEAFFINITY, "XEN_DOMCTL_setnodeaffinity", "one node"),
     full(XEN_DOMCTL_GETNODEAFFINITY, "XEN_DOMCTL_getnodeaffinity"),
-    partial(
-        XEN_DOMCTL_SCHEDULER_OP,
-        "XEN_DOMCTL_scheduler_op",
-        "domain-wide weight and cap of the credit scheduler",
-    ),
+    full(XEN_DOMCTL_SCHEDULER_OP, "XEN_DOMCTL_scheduler_op"),
     full(XEN_DOMCTL_GET_CPU_POLICY, "XEN_DOMCTL_get_cpu_policy"),
     partial(
         XEN_DOMCTL_SET_CPU_POLICY,
