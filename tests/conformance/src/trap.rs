@@ -348,7 +348,8 @@ macro_rules! in_user {
                 "push 0xe02b",
                 "lea {conformance_scratch}, [rip + CONFORMANCE_STACKS + 4096 - 512]",
                 "push {conformance_scratch}",
-                "push 0x246",
+                // Events stay masked: the SDK's handler would come back into the kernel's mode.
+                "push 0x46",
                 "push 0xe033",
                 "lea {conformance_scratch}, [rip + 3f]",
                 "push {conformance_scratch}",

@@ -126,6 +126,7 @@ const AREAS: &[&str] = &[
     "events",
     "control",
     "devices",
+    "toolstack",
     "mmu",
     "va_mapping",
     "mmuext",

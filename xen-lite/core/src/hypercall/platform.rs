@@ -50,7 +50,10 @@ pub fn platform_op<P: Platform>(
         XENPF_GET_CPU_VERSION => cpu_version(hv, &mut op),
         XENPF_CPU_ONLINE if op.as_cpu_ol().cpuid < hv.platform.cpus() => {}
         XENPF_CPU_ONLINE => return Err(Errno::EINVAL.into()),
-        XENPF_CPU_OFFLINE => return Err(Errno::EOPNOTSUPP.into()),
+        XENPF_CPU_OFFLINE if op.as_cpu_ol().cpuid < hv.platform.cpus() => {
+            return Err(Errno::EOPNOTSUPP.into());
+        }
+        XENPF_CPU_OFFLINE => return Err(Errno::EINVAL.into()),
         _ => return Err(Errno::ENOSYS.into()),
     }
     write_one(hv, args[0], &op)?;

@@ -80,7 +80,10 @@ pub fn cpupool<P: Platform>(hv: &Hypervisor<P>, op: &mut Sysctl) -> Result<(), E
         XEN_SYSCTL_CPUPOOL_OP_INFO if pool.cpupool_id == 0 => u64::MAX >> (64 - cpus),
         XEN_SYSCTL_CPUPOOL_OP_INFO => return Err(Errno::ENOENT),
         XEN_SYSCTL_CPUPOOL_OP_FREEINFO => 0,
+        XEN_SYSCTL_CPUPOOL_OP_CREATE if pool.sched_id != hv.sched.policy().0 => return Err(Errno::ENOENT),
         XEN_SYSCTL_CPUPOOL_OP_CREATE => return Err(Errno::ENOMEM),
+        // The first domain stays where it is.
+        XEN_SYSCTL_CPUPOOL_OP_MOVEDOMAIN if pool.domid == 0 => return Err(Errno::EPERM),
         XEN_SYSCTL_CPUPOOL_OP_MOVEDOMAIN if pool.cpupool_id == 0 => return Ok(()),
         XEN_SYSCTL_CPUPOOL_OP_ADDCPU if pool.cpupool_id == 0 => return Err(Errno::ENODEV),
         XEN_SYSCTL_CPUPOOL_OP_RMCPU | XEN_SYSCTL_CPUPOOL_OP_DESTROY if pool.cpupool_id == 0 => {

@@ -72,9 +72,8 @@ pub fn sysctl<P: Platform>(hv: &Hypervisor<P>, _: &mut Caller<'_>, args: &mut Ar
         XEN_SYSCTL_GET_CPU_LEVELLING_CAPS => op.set_cpu_levelling_caps(SysctlCpuLevellingCaps::default()),
         XEN_SYSCTL_GET_CPU_FEATURESET => policy::features(hv, &mut op)?,
         XEN_SYSCTL_GET_CPU_POLICY => policy::get(hv, &mut op)?,
-        XEN_SYSCTL_GET_PMSTAT | XEN_SYSCTL_PSR_CMT_OP | XEN_SYSCTL_PSR_ALLOC => {
-            return Err(Errno::ENODEV.into());
-        }
+        XEN_SYSCTL_GET_PMSTAT => return Err(power::statistics(hv, &op).into()),
+        XEN_SYSCTL_PSR_CMT_OP | XEN_SYSCTL_PSR_ALLOC => return Err(Errno::ENODEV.into()),
         XEN_SYSCTL_COVERAGE_OP | XEN_SYSCTL_LIVEPATCH_OP => return Err(Errno::EOPNOTSUPP.into()),
         _ => return Err(Errno::ENOSYS.into()),
     }

@@ -19,6 +19,18 @@ pub fn management(op: &Sysctl) -> Errno {
     }
 }
 
+/// `get_pmstat`: there is no frequency driver, and none for idle states.
+pub fn statistics<P: Platform>(hv: &Hypervisor<P>, op: &Sysctl) -> Errno {
+    let wanted = op.as_get_pmstat();
+    if wanted.cpuid >= hv.platform.cpus() {
+        return Errno::EINVAL;
+    }
+    match wanted.type_ & PMSTAT_CATEGORY_MASK {
+        PMSTAT_CX if !(PMSTAT_GET_MAX_CX..=PMSTAT_RESET_CXSTAT).contains(&wanted.type_) => Errno::ENOSYS,
+        _ => Errno::ENODEV,
+    }
+}
+
 /// `cpu_hotplug`: every CPU is on, and stays on.
 pub fn hotplug<P: Platform>(hv: &Hypervisor<P>, op: &Sysctl) -> Errno {
     let wanted = op.as_cpu_hotplug();
