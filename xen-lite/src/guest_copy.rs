@@ -178,6 +178,7 @@ fn load_half(from: u64) -> Result<u32, Fault> {
     }
     let mut word: u32;
     let mut faulted = 0u32;
+    smap::open();
     // SAFETY: S-03: the beginning was checked to be canonical, and 4 bytes do not reach across the addresses that are not; a
     // fault lands behind the load.
     unsafe {
@@ -196,6 +197,7 @@ fn load_half(from: u64) -> Result<u32, Fault> {
             options(nostack, readonly)
         );
     }
+    smap::close();
     if faulted == 0 { Ok(word) } else { Err(Fault) }
 }
 
