@@ -217,7 +217,7 @@ pub fn relax() {
 pub fn until(done: impl Fn() -> bool) -> bool {
     let start = Instant::now();
     while !done() {
-        if start.elapsed() > Duration::from_secs(20) {
+        if start.elapsed() > Duration::from_secs(60) {
             return false;
         }
         relax();

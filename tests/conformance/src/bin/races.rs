@@ -362,8 +362,9 @@ extern "C" fn flush_job(slot: &Slot, _: u64) -> u64 {
     failed
 }
 
-/// Everybody flushes everybody.
+/// Several flush everybody.
 fn flushes(all: &[Worker]) {
+    let all = &all[..all.len().min(3)];
     for worker in all {
         worker.start(flush_job, 0);
     }
@@ -485,10 +486,34 @@ fn finish(slot: &Slot, failed: u64) -> u64 {
     failed
 }
 
+/// Rounds of a long call: at least so many, and more until a few interrupts came.
+struct Rounds<'s> {
+    slot: &'s Slot,
+    left: u64,
+    more: u64,
+    until: u64,
+}
+
+impl<'s> Rounds<'s> {
+    fn new(slot: &'s Slot, least: u64) -> Self {
+        Rounds { slot, left: least, more: 100 * least, until: slot.upcalls.load(SeqCst) + 3 }
+    }
+
+    fn next(&mut self) -> bool {
+        if self.left > 0 {
+            self.left -= 1;
+            return true;
+        }
+        self.more = self.more.saturating_sub(1);
+        self.more > 0 && self.slot.upcalls.load(SeqCst) < self.until
+    }
+}
+
 extern "C" fn multicall_job(slot: &Slot, _: u64) -> u64 {
     slot.unmask();
     let mut failed = 0;
-    for _ in 0..40 {
+    let mut rounds = Rounds::new(slot, 40);
+    while rounds.next() {
         for entry in 0..LONG {
             let words = &ROOM.0[8 * entry..8 * entry + 8];
             words[0].store(VCPU_OP, SeqCst);
@@ -507,9 +532,13 @@ extern "C" fn mmu_update_job(slot: &Slot, argument: u64) -> u64 {
     slot.unmask();
     let lists = lists(argument);
     let mut failed = 0;
-    for round in 0..20 {
+    let mut rounds = Rounds::new(slot, 20);
+    let mut map = false;
+    // An even number, so that no entry is left.
+    while rounds.next() || map {
+        map = !map;
         for index in 0..LONG {
-            let entry = if round % 2 == 0 { frame(lists, index) << 12 | pte::READ_WRITE } else { 0 };
+            let entry = if map { frame(lists, index) << 12 | pte::READ_WRITE } else { 0 };
             ROOM.0[2 * index].store(lists.table + 8 * index as u64, SeqCst);
             ROOM.0[2 * index + 1].store(entry, SeqCst);
         }
@@ -526,7 +555,8 @@ extern "C" fn memory_job(slot: &Slot, argument: u64) -> u64 {
     slot.unmask();
     let lists = lists(argument);
     let mut failed = 0;
-    for _ in 0..6 {
+    let mut rounds = Rounds::new(slot, 6);
+    while rounds.next() {
         for operation in [XENMEM_DECREASE_RESERVATION, XENMEM_INCREASE_RESERVATION] {
             let mut request = MemoryReservation {
                 nr_extents: LONG as u64,
@@ -551,7 +581,8 @@ extern "C" fn pin_long_job(slot: &Slot, argument: u64) -> u64 {
         let entry = frame(lists, index) << 12 | pte::READ_WRITE;
         failed += u64::from(update(lists.table + 8 * index as u64, entry).0 != 0);
     }
-    for _ in 0..40 {
+    let mut rounds = Rounds::new(slot, 40);
+    while rounds.next() {
         failed += u64::from(unpin(mfn).0 != 0);
         failed += u64::from(pin(1, mfn).0 != 0);
     }
