@@ -29,6 +29,7 @@ use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering
 
 use alloc::boxed::Box;
 use xen_lite_core::addr::CpuId;
+use xen_lite_core::speculation::reach;
 
 use super::{Memory, PAGE, direct, tables, window_entry};
 use crate::cpu::{PerCpu, descriptors, idt};
@@ -41,7 +42,6 @@ const ROOTS: usize = 8;
 const PRESENT: u64 = 1;
 const WRITABLE: u64 = 2;
 const USER: u64 = 4;
-const LARGE: u64 = 1 << 7;
 const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 
 /// A copy.
@@ -148,39 +148,16 @@ fn check(cpu: CpuId, root: u64) -> Result<(), &'static str> {
         let idt = address == idt::address() && entry & (USER | WRITABLE) == 0;
         m2p || code || idt || window.contains(&address) && entry & USER == 0
     };
-    let mut pages = 0usize;
-    for top in HYPERVISOR_SLOTS {
-        let entry = direct::read(root, top);
-        // Sign-extended: all these slots are in the upper half.
-        let address = 0xffff << 48 | (top as u64) << 39;
-        walk(entry, 3, address, &mut |address, entry| {
-            pages += 1;
-            allowed(address, entry)
-        })?;
+    match reach::pages(root, HYPERVISOR_SLOTS, &direct::read, &allowed) {
+        Ok(pages) => {
+            log::debug!("CPU {}: roots of guests map {pages} pages of the hypervisor", cpu.raw());
+            Ok(())
+        }
+        Err(stray) => {
+            log::error!("CPU {}: roots of guests map {:#x} ({:#x})", cpu.raw(), stray.address, stray.entry);
+            Err("the guests' roots map more of the hypervisor than they may")
+        }
     }
-    log::debug!("CPU {}: roots of guests map {pages} pages of the hypervisor", cpu.raw());
-    Ok(())
-}
-
-/// Visits all pages below an entry; `level` is that of the table that it names.
-fn walk(
-    entry: u64,
-    level: u32,
-    address: u64,
-    allowed: &mut impl FnMut(u64, u64) -> bool,
-) -> Result<(), &'static str> {
-    if entry & PRESENT == 0 {
-        return Ok(());
-    }
-    if level == 0 || entry & LARGE != 0 {
-        let fine = allowed(address, entry);
-        return if fine { Ok(()) } else { Err("the guests' roots map more of the hypervisor than they may") };
-    }
-    for index in 0..512 {
-        let below = direct::read(entry & ADDRESS, index);
-        walk(below, level - 1, address | (index as u64) << (12 + 9 * (level - 1)), allowed)?;
-    }
-    Ok(())
 }
 
 /// A root has another entry, or a frame has become a root.

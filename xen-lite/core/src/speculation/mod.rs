@@ -22,6 +22,7 @@ mod index;
 pub mod l1tf;
 mod options;
 mod policy;
+pub mod reach;
 mod report;
 #[cfg(test)]
 mod tests;
