@@ -5,7 +5,7 @@
 //! The other cases run on a CPU that is not known to leak by Meltdown, with guarded entries.
 
 use super::{foreign, hostile, smp};
-use crate::case::{Case, End, XEN_LITE};
+use crate::case::{Case, End, Step, XEN_LITE};
 
 /// A CPU with Meltdown, on which guests run on roots without the hypervisor by default.
 const LEAKS: &str = "Skylake-Client,-smap";
@@ -23,7 +23,8 @@ pub fn cases() -> Vec<Case> {
     cases.extend(on_a_cpu_that_leaks.iter().map(|name| {
         let mut case = again(&all, name, "xpti", "").cpu(LEAKS);
         let line = "XPTI (page tables without the hypervisor): Dom0 and DomU";
-        case.steps.insert(0, crate::case::Step::Expect(line.into(), 60));
+        let check = "CPU 0: roots of guests map";
+        case.steps.splice(0..0, [line, check].map(|text| Step::Expect(text.into(), 60)));
         case
     }));
     cases.extend(unguarded.iter().map(|name| again(&all, name, "unguarded", UNGUARDED)));
