@@ -4,7 +4,7 @@
 #![no_std]
 #![no_main]
 
-use conformance::{area, at, bad, call, done, row};
+use conformance::{area, at, at_mut, bad, call, done, row};
 use domu_sdk::abi::xen::hypercall::*;
 
 #[domu_sdk::main]
@@ -15,6 +15,7 @@ fn main() {
     hvm();
     physdev();
     small();
+    older_forms();
     done();
 }
 
@@ -139,6 +140,30 @@ fn physdev() {
         row!("physdev.status.{irq:#x}", call(PHYSDEV_OP, [5, at(&[irq]), 0, 0, 0]));
         row!("physdev.eoi.{irq:#x}", call(PHYSDEV_OP, [12, at(&[irq]), 0, 0, 0]));
         row!("physdev.unmap.{irq:#x}", call(PHYSDEV_OP, [14, at(&[0x7ff0 | irq << 32]), 0, 0, 0]));
+    }
+}
+
+/// The forms that calls had before, with command and arguments in one structure.
+fn older_forms() {
+    // Yield; a port that is not there; a port of its own; the I/O privilege level.
+    row!("older.sched", call(SCHED_OP_COMPAT, [0, 0, 0, 0, 0]));
+    row!("older.sched.unknown", call(SCHED_OP_COMPAT, [77, 0, 0, 0, 0]));
+    let mut event = [4_u64, 0, 0, 0, 0, 0];
+    row!("older.event.send", call(EVENT_CHANNEL_OP_COMPAT, [at_mut(&mut event), 0, 0, 0, 0]));
+    event = [6 | 0x7ff0_7ff0 << 32, 0, 0, 0, 0, 0];
+    row!("older.event.alloc", call(EVENT_CHANNEL_OP_COMPAT, [at_mut(&mut event), 0, 0, 0, 0]));
+    row!("older.event.alloc.port", conformance::fresh(&event[1]) != 0);
+    event = [3 | (conformance::fresh(&event[1]) & 0xffff_ffff) << 32, 0, 0, 0, 0, 0];
+    row!("older.event.close", call(EVENT_CHANNEL_OP_COMPAT, [at_mut(&mut event), 0, 0, 0, 0]));
+    let mut device = [6_u64, 0, 0, 0];
+    row!("older.device.level", call(PHYSDEV_OP_COMPAT, [at_mut(&mut device), 0, 0, 0, 0]));
+    device = [6, 9, 0, 0];
+    row!("older.device.level.beyond", call(PHYSDEV_OP_COMPAT, [at_mut(&mut device), 0, 0, 0, 0]));
+    device = [99, 0, 0, 0];
+    row!("older.device.unknown", call(PHYSDEV_OP_COMPAT, [at_mut(&mut device), 0, 0, 0, 0]));
+    for (name, address) in bad::ALL {
+        row!("older.event.at.{name}", call(EVENT_CHANNEL_OP_COMPAT, [address, 0, 0, 0, 0]));
+        row!("older.device.at.{name}", call(PHYSDEV_OP_COMPAT, [address, 0, 0, 0, 0]));
     }
 }
 

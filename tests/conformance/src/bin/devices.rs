@@ -253,6 +253,15 @@ fn machine_checks() {
             row!("mca.{command}.ones", mca(command, 0x01ec_c003, &[u64::MAX; 8]));
         }
     }
+    let mut report = [0_u64; 512];
+    for flags in [0_u64, 1, 2, 3, 4, 5, 8] {
+        let words = [flags, 0, at_mut(&mut report), 0, 0, 0, 0, 0];
+        row!("mca.fetch-to.{flags}", mca(1, 0x01ec_c003, &words));
+    }
+    // Into a CPU that is not there, and of a kind that there is not.
+    row!("mca.inject.registers", mca(4, 0x01ec_c003, &[999, 1, 0, 0, 0, 0, 0, 0]));
+    row!("mca.inject.event", mca(5, 0x01ec_c003, &[999, 0, 0, 0, 0, 0, 0, 0]));
+    row!("mca.inject.kind", mca(6, 0x01ec_c003, &[7, 0, 0, 0, 0, 0, 0, 0]));
     for flags in [1_u64, 2, 3, 4] {
         row!("mca.fetch.{flags}", mca(1, 0x01ec_c003, &[flags, 0, 0, 0, 0, 0, 0, 0]));
     }

@@ -15,6 +15,7 @@ use domu_sdk::abi::GuestPtr;
 use domu_sdk::abi::domctl::*;
 use domu_sdk::abi::memory::*;
 use domu_sdk::abi::platform::*;
+use domu_sdk::abi::sched::*;
 use domu_sdk::abi::sysctl::*;
 use domu_sdk::abi::xen::hypercall::*;
 use domu_sdk::abi::xen::*;
@@ -148,8 +149,9 @@ fn life() {
     row!("create.again", create(77, &|_| {}).0);
     settings(domain);
     vcpus(domain);
-    context(domain);
     policies(domain);
+    context(domain);
+    row!("policy.set.late", control(XEN_DOMCTL_SET_CPU_POLICY, domain, &[0, 0, 0]).answer);
     pausing(domain);
     left_out(domain);
     row!("destroy", control(XEN_DOMCTL_DESTROYDOMAIN, domain, &[]).answer);
@@ -331,6 +333,13 @@ fn pausing(domain: u16) {
     row!("pause.self", control(XEN_DOMCTL_PAUSEDOMAIN, 0, &[]).answer);
     row!("unpause", control(XEN_DOMCTL_UNPAUSEDOMAIN, domain, &[]).answer);
     row!("unpause.self", control(XEN_DOMCTL_UNPAUSEDOMAIN, 0, &[]).answer);
+    let shut = |reason: u32, domain: u16| {
+        let request = SchedRemoteShutdown { domain_id: domain, reason, ..SchedRemoteShutdown::default() };
+        call(SCHED_OP, [SCHEDOP_REMOTE_SHUTDOWN.into(), at(&request), 0, 0, 0])
+    };
+    row!("shutdown", shut(SHUTDOWN_SUSPEND, domain));
+    row!("shutdown.none", shut(SHUTDOWN_SUSPEND, 0x6fff));
+    row!("shutdown.flags", Hex(control(XEN_DOMCTL_GETDOMAININFO, domain, &[]).body[0] >> 32));
     row!("resume", control(XEN_DOMCTL_RESUMEDOMAIN, domain, &[]).answer);
     row!("resume.self", control(XEN_DOMCTL_RESUMEDOMAIN, 0, &[]).answer);
     for trigger in [0_u64, 1, 2, 3, 4, 99] {
@@ -395,6 +404,8 @@ fn sysctls() {
         row!("topology.{command}.hole", system(command, &[8, bad::HOLE, bad::HOLE]).answer);
     }
     row!("devices", system(XEN_SYSCTL_PCITOPOINFO, &[0, 0, 0]).answer);
+    let device = 0_u64;
+    row!("devices.one", system(XEN_SYSCTL_PCITOPOINFO, &[1, at(&device), buffer]).answer);
     row!("devices.hole", system(XEN_SYSCTL_PCITOPOINFO, &[1, bad::HOLE, bad::HOLE]).answer);
     for operation in 0..9_u64 {
         // Those that change pools name one that there is not.

@@ -25,9 +25,9 @@ pub const SUBS: &[Sub] = &[
     full(FETCH, "XEN_MC_fetch"),
     refused(2, "XEN_MC_notifydomain", "EINVAL, as upstream"),
     partial(CPU_INFO, "XEN_MC_physcpuinfo", "the number of CPUs, nothing about each"),
-    refused(4, "XEN_MC_msrinject", "EPERM: nothing is injected"),
-    refused(5, "XEN_MC_mceinject", "EPERM: nothing is injected"),
-    refused(6, "XEN_MC_inject_v2", "EPERM: nothing is injected"),
+    refused(4, "XEN_MC_msrinject", "EINVAL: nothing is injected"),
+    refused(5, "XEN_MC_mceinject", "EINVAL: nothing is injected"),
+    refused(6, "XEN_MC_inject_v2", "EINVAL: nothing is injected"),
 ];
 
 /// The head of `struct xen_mc` and the longest body that is looked at: flags or a count, an identity, an address.
@@ -67,7 +67,6 @@ pub fn machine_check<P: Platform>(
         // Where a list of CPUs should go: 0 asks for their number only.
         CPU_INFO if request.second == 0 => request.first = hv.platform.cpus(),
         CPU_INFO => return Err(Errno::ENOMEM.into()),
-        4..=6 => return Err(Errno::EPERM.into()),
         _ => return Err(Errno::EINVAL.into()),
     }
     write_one(hv, args[0], &request)?;

@@ -34,7 +34,7 @@ pub const SUBS: &[Sub] = &[
     partial(XEN_SYSCTL_GETCPUINFO, "XEN_SYSCTL_getcpuinfo", "time of domains that are gone counts as idle"),
     refused(XEN_SYSCTL_GET_PMSTAT, "XEN_SYSCTL_get_pmstat", "no frequency or idle-state driver: ENODEV"),
     refused(XEN_SYSCTL_PM_OP, "XEN_SYSCTL_pm_op", "no frequency or idle-state driver"),
-    partial(XEN_SYSCTL_CPU_HOTPLUG, "XEN_SYSCTL_cpu_hotplug", "CPUs stay as they are"),
+    refused(XEN_SYSCTL_CPU_HOTPLUG, "XEN_SYSCTL_cpu_hotplug", "CPUs stay as they are"),
     full(XEN_SYSCTL_SCHEDULER_OP, "XEN_SYSCTL_scheduler_op"),
     refused(XEN_SYSCTL_COVERAGE_OP, "XEN_SYSCTL_coverage_op", "not built for it: EOPNOTSUPP"),
     refused(XEN_SYSCTL_PSR_CMT_OP, "XEN_SYSCTL_psr_cmt_op", "no cache monitoring: ENODEV"),
