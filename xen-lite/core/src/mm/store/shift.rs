@@ -50,13 +50,14 @@ impl Shift {
     }
 
     /// Shifts a value of `width` bytes; gives the result, carry and overflow, or `None` when nothing is shifted, and no flag changes.
-    /// Overflow is that of the last bit, where the manuals leave it open.
+    /// Where the manuals leave the overflow open, it is that of the last bit, or of all bits together in rotations through the carry.
     pub fn apply(self, mut value: u64, count: u64, mut carry: bool, width: u32) -> Option<(u64, bool, bool)> {
         let bits = 8 * width;
         let count = count & if width == 8 { 63 } else { 31 };
+        let together = matches!(self, Shift::RotateLeftCarry | Shift::RotateRightCarry);
         let mut before = value;
         for _ in 0..count {
-            before = value;
+            before = if together { before } else { value };
             (value, carry) = self.step(value, carry, bits);
         }
         let high = |value: u64| value >> (bits - 1) & 1 == 1;
