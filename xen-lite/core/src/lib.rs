@@ -30,6 +30,7 @@ pub mod effects;
 pub mod fail;
 pub mod hypervisor;
 pub mod platform;
+pub mod sync;
 
 pub use hypervisor::Hypervisor;
 

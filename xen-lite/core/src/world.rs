@@ -24,6 +24,14 @@ use crate::platform::{BaseOf, Clock, Fault, Flush, Platform, Power};
 mod memory;
 use memory::Memory;
 
+#[cfg(test)]
+use crate::sync::explore::point;
+
+/// Where the tests of this crate let other threads go first ([`crate::sync`]).
+#[cfg(not(test))]
+#[inline(always)]
+fn point() {}
+
 std::thread_local! {
     static CPU: Cell<u32> = const { Cell::new(0) };
 }
@@ -134,20 +142,25 @@ impl World {
 impl Platform for World {
     #[inline]
     fn load(&self, mfn: Mfn, word: usize) -> u64 {
+        point();
         self.memory.word(mfn, word).load(Ordering::SeqCst)
     }
     #[inline]
     fn store(&self, mfn: Mfn, word: usize, value: u64) {
+        point();
         self.memory.change(mfn, word, |word| word.store(value, Ordering::SeqCst));
     }
     fn compare_exchange(&self, mfn: Mfn, word: usize, old: u64, new: u64) -> Result<(), u64> {
+        point();
         let swap = |word: &AtomicU64| word.compare_exchange(old, new, Ordering::SeqCst, Ordering::SeqCst);
         self.memory.change(mfn, word, swap).map(|_| ())
     }
     fn fetch_or(&self, mfn: Mfn, word: usize, bits: u64) -> u64 {
+        point();
         self.memory.change(mfn, word, |word| word.fetch_or(bits, Ordering::SeqCst))
     }
     fn fetch_and(&self, mfn: Mfn, word: usize, bits: u64) -> u64 {
+        point();
         self.memory.change(mfn, word, |word| word.fetch_and(bits, Ordering::SeqCst))
     }
     #[inline]

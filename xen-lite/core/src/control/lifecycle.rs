@@ -7,9 +7,9 @@
 //!
 //! Numbers count up and are not used again soon, so that a stale number in a toolstack does not hit a new domain.
 
+use crate::sync::atomic::{AtomicU16, Ordering};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicU16, Ordering};
 
 use abi::xen::VIRQ_DOM_EXC;
 

@@ -5,12 +5,13 @@
 //! refers to it and it leaves the table. Whoever holds an `Arc<Domain>` may find it dying at any time: operations that give it
 //! something (frames, channels, grants) check [`Domain::is_dying`] under the lock that teardown takes too.
 
+use crate::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
-use spin::{Mutex, Once};
+use crate::sync::Mutex;
+use spin::Once;
 
 use crate::addr::{DomId, Mfn, VcpuId};
 use crate::fail::Errno;

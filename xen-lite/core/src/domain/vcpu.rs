@@ -4,11 +4,11 @@
 //! for as long as the vCPU runs**; anybody else (a toolstack that reads the context of a paused vCPU) uses `try_lock` and gets
 //! it only when the vCPU is off the CPU. Everything else in [`Vcpu`] is atomic or has a lock of its own.
 
+use crate::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use alloc::boxed::Box;
 use alloc::sync::{Arc, Weak};
-use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
-use spin::Mutex;
+use crate::sync::Mutex;
 
 use super::Domain;
 use crate::addr::{MachineAddr, Mfn, VcpuId};

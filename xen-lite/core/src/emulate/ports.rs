@@ -77,7 +77,7 @@ mod tests {
 
     #[test]
     fn a_domu_reaches_nothing() {
-        for port in 0..=u16::MAX {
+        for port in (0..=u16::MAX).step_by(if cfg!(miri) { 0xcf8 } else { 1 }) {
             for size in [1, 2, 4] {
                 let expected = if (port, size) == (0xcf8, 4) { Route::PciAddress } else { Route::Nowhere };
                 assert_eq!(DOMU.route(port, size, u32::MAX), expected);

@@ -460,6 +460,7 @@ fn registers_that_control_speculation() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "asks for 25 000 registers")]
 fn model_specific_registers() {
     let rdmsr = |number: u32| {
         let mut cpu = kernel(&[0x0f, 0x32]);
@@ -832,7 +833,7 @@ fn leaves_of_xen() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 20 } else { 2000 }, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn the_decoder_is_bounded(bytes in proptest::collection::vec(interesting(), 0..20), mode in 0usize..3) {

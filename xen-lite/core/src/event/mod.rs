@@ -21,13 +21,13 @@
 //! the sender's channel, lets go, locks the receiver's table, and sends only if the receiver's channel still names the sender's
 //! port; by the rule above this is the same as holding both.
 
+use crate::sync::atomic::{AtomicU32, AtomicU64};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
-use core::sync::atomic::{AtomicU32, AtomicU64};
 
-use spin::{Mutex, MutexGuard};
+use crate::sync::{Mutex, MutexGuard};
 
 use crate::Hypervisor;
 use crate::addr::{DomId, EvtchnPort, VcpuId};

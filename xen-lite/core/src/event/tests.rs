@@ -703,3 +703,58 @@ fn a_reset_gives_the_frames_back_and_returns_to_bits() {
     assert!(fifo.array.iter().all(|mfn| hv.frames.owner(*mfn) == Owner::Domain(two.id)));
     assert!(audit(&hv, &[]).is_empty());
 }
+
+/// The hypervisor appends while the guest takes, in all interleavings with a few preemptions: each event comes once, and what is
+/// left announces itself.
+#[test]
+fn links_are_not_lost_between_two_cpus() {
+    use std::sync::Mutex;
+    struct Scene {
+        hv: Hypervisor<World>,
+        one: Arc<Domain>,
+        two: Arc<Domain>,
+        pairs: Vec<(EvtchnPort, EvtchnPort)>,
+        array: Vec<Mfn>,
+        control: Vec<Mfn>,
+        heads: Mutex<Vec<[u32; 16]>>,
+        found: Mutex<Vec<u32>>,
+    }
+    impl Scene {
+        fn consume(&self) {
+            let heads = self.heads.lock().unwrap().clone();
+            let (array, control) = (self.array.clone(), self.control.clone());
+            let mut fifo = Fifo { hv: &self.hv, domain: self.two.clone(), array, control, heads };
+            let found = fifo.consume(0, usize::MAX);
+            *self.heads.lock().unwrap() = fifo.heads;
+            self.found.lock().unwrap().extend(found);
+        }
+    }
+    let make = || {
+        let hv = machine_of(24, 2);
+        let (one, two) = (guest(&hv, 1, 1), guest(&hv, 2, 1));
+        let pairs: Vec<_> = (0..2).map(|_| connect(&hv, &one, &two)).collect();
+        let (array, control, heads) = {
+            let fifo = Fifo::new(&hv, &two);
+            (fifo.array, fifo.control, Mutex::new(fifo.heads))
+        };
+        Scene { hv, one, two, pairs, array, control, heads, found: Mutex::default() }
+    };
+    let send_all = |scene: &Scene| {
+        for (from, _) in &scene.pairs {
+            let _ = send(&scene.hv, &scene.one, *from).unwrap();
+        }
+    };
+    let check = |scene: &Scene| {
+        let ready = scene.hv.platform.load(scene.control[0], 16) as u32;
+        assert!(
+            ready == 0 || info::upcall_pending(&scene.hv, &scene.two.vcpus()[0]),
+            "nobody tells of {ready:#x}"
+        );
+        scene.consume();
+        let mut found = scene.found.lock().unwrap().clone();
+        found.sort_unstable();
+        assert_eq!(found, scene.pairs.iter().map(|pair| pair.1.raw()).collect::<Vec<_>>());
+    };
+    let runs = crate::sync::explore::explore(2, make, &[&send_all, &Scene::consume], check);
+    assert!(cfg!(miri) || runs > 100, "{runs}");
+}

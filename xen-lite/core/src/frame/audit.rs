@@ -4,6 +4,7 @@
 //! general references there must be. What it cannot see (references held inside the hypervisor: a page of descriptors in a
 //! vCPU's GDT, an active grant, a mapped event array) the caller names. It runs while no CPU changes anything.
 
+use alloc::collections::BTreeMap;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
@@ -12,6 +13,7 @@ use core::sync::atomic::Ordering;
 use super::info::{Kind, State, kind, refs};
 use super::pte::{self, HYPERVISOR_SLOTS, PRESENT, WRITABLE};
 use crate::addr::{DomId, Mfn, PAGE_WORDS};
+use crate::domain::VcpuState;
 use crate::hypervisor::Hypervisor;
 use crate::platform::Platform;
 
@@ -89,6 +91,18 @@ struct Audit<'a, P: Platform> {
     findings: Vec<Finding>,
 }
 
+/// What a vCPU's registers hold: frames, each by a typed reference, and their type.
+fn held(state: &VcpuState) -> impl Iterator<Item = (Mfn, Kind)> + '_ {
+    let descriptors = state.gdt.iter().chain(&state.ldt).map(|mfn| (*mfn, Kind::SegDesc));
+    let roots = [state.kernel_root, state.user_root].map(|mfn| (mfn, Kind::L4));
+    descriptors.chain(roots).filter(|at| at.0 != Mfn::INVALID)
+}
+
+/// The references of a vCPU whose state is locked, because a CPU runs it: for that CPU to name.
+pub fn running(state: &VcpuState) -> impl Iterator<Item = Extra> + '_ {
+    held(state).map(|(mfn, _)| Extra::Typed(mfn))
+}
+
 /// Recounts all frames. `extra` are the references that no table shows.
 pub fn audit<P: Platform>(hv: &Hypervisor<P>, extra: &[Extra]) -> Vec<Finding> {
     let counts = vec![Count::default(); hv.frames.len() as usize];
@@ -128,9 +142,7 @@ impl<P: Platform> Audit<'_, P> {
         while let Some(domain) = next.and_then(|id| self.hv.domains.next_from(id)) {
             for vcpu in domain.vcpus() {
                 let Some(state) = vcpu.state.try_lock() else { continue };
-                let gdt = state.gdt.iter().chain(&state.ldt).map(|mfn| (*mfn, Kind::SegDesc));
-                let roots = [state.kernel_root, state.user_root].map(|mfn| (mfn, Kind::L4));
-                for (mfn, used) in gdt.chain(roots).filter(|at| at.0 != Mfn::INVALID) {
+                for (mfn, used) in held(&state) {
                     self.count(mfn).typed += 1;
                     self.must_be(mfn, used);
                 }
@@ -298,13 +310,23 @@ impl<P: Platform> Audit<'_, P> {
     }
 
     fn accounts(&mut self) {
+        let mut owned: BTreeMap<DomId, u32> = BTreeMap::new();
+        // Neighbours are mostly one domain's.
+        let (mut owner, mut run) = (None, 0);
+        for mfn in 0..self.hv.frames.len() {
+            let (word, _) = self.words(Mfn::new(mfn));
+            let here = (State::of(word) == State::Owned).then(|| refs::owner(word));
+            if here != owner {
+                owner.map(|domain| *owned.entry(domain).or_default() += run);
+                (owner, run) = (here, 0);
+            }
+            run += 1;
+        }
+        owner.map(|domain| *owned.entry(domain).or_default() += run);
         let mut next = Some(DomId::DOM0);
         while let Some(domain) = next.and_then(|id| self.hv.domains.next_from(id)) {
-            let owned = (0..self.hv.frames.len()).filter(|&mfn| {
-                let (word, _) = self.words(Mfn::new(mfn));
-                State::of(word) == State::Owned && refs::owner(word) == domain.id
-            });
-            let (counted, said) = (owned.count() as u32, domain.memory.total.load(Ordering::Relaxed));
+            let counted = owned.get(&domain.id).copied().unwrap_or(0);
+            let said = domain.memory.total.load(Ordering::Relaxed);
             if counted != said {
                 self.find(Mfn::INVALID, What::Account(domain.id, counted, said));
             }

@@ -7,7 +7,7 @@
 //! Stamps have 24 bits. They are taken for the latest moment with these low bits, which is never before the true one: an old
 //! stamp may cost a needless flush, none is ever missed.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 use crate::addr::CpuId;
 use crate::hypervisor::Hypervisor;
@@ -111,5 +111,39 @@ mod tests {
             clock.seen[0].store(later + 1, Ordering::SeqCst);
             assert_eq!(clock.stale(stamp, 1), 0);
         }
+    }
+
+    /// A CPU caches a mapping and flushes; another removes the mapping. Whenever the clock says that the first CPU is not
+    /// stale, it has indeed not the mapping any more, and cannot get it again.
+    #[test]
+    fn who_is_not_stale_has_flushed() {
+        struct Scene {
+            clock: FlushClock,
+            entry: AtomicU64,
+            cached: AtomicU64,
+        }
+        let make = || Scene { clock: FlushClock::new(), entry: AtomicU64::new(1), cached: AtomicU64::new(0) };
+        let cpu = |scene: &Scene| {
+            for _ in 0..2 {
+                // The walk and the fill are two steps: a flush of this CPU comes after both.
+                if scene.entry.load(Ordering::SeqCst) != 0 {
+                    scene.cached.store(1, Ordering::SeqCst);
+                }
+                let begun = scene.clock.begin();
+                scene.cached.store(0, Ordering::SeqCst);
+                scene.clock.done(CpuId::new(1), begun);
+            }
+        };
+        let remover = |scene: &Scene| {
+            scene.entry.store(0, Ordering::SeqCst);
+            let stamp = scene.clock.stamp();
+            for _ in 0..2 {
+                if scene.clock.stale(stamp, 2) & 2 == 0 {
+                    assert_eq!(scene.cached.load(Ordering::SeqCst), 0);
+                }
+            }
+        };
+        let runs = crate::sync::explore::explore(4, make, &[&cpu, &remover], |_| {});
+        assert!(cfg!(miri) || runs > 100, "{runs}");
     }
 }

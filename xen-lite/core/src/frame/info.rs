@@ -15,7 +15,7 @@
 //!
 //! A frame whose words are zero belongs to the hypervisor and nobody can get at it.
 
-use core::sync::atomic::AtomicU64;
+use crate::sync::atomic::AtomicU64;
 
 use crate::addr::{CpuId, DomId};
 

@@ -15,10 +15,11 @@
 //! Only the heap has one. References are counted with single atomic steps; the owner is in the same word as the count, so that
 //! "belongs to this domain and is alive" and "one more" are one step.
 
+use crate::sync::atomic::{AtomicU64, Ordering};
 use core::ops::Range;
-use core::sync::atomic::{AtomicU64, Ordering};
 
-use spin::{Mutex, RwLock};
+use crate::sync::Mutex;
+use spin::RwLock;
 
 use super::flush::{FlushClock, flush_stale};
 use super::heap::{Heap, MAX_FRAMES, MAX_ORDER};
@@ -70,7 +71,7 @@ pub struct FrameTable {
     used_numbers: [AtomicU64; NUMBERS / 64],
     /// Allocations until one fails, for tests; 0 is never.
     #[cfg(any(test, feature = "test-util"))]
-    fails_in: core::sync::atomic::AtomicU64,
+    fails_in: crate::sync::atomic::AtomicU64,
 }
 
 impl Default for FrameTable {
@@ -90,7 +91,7 @@ impl FrameTable {
             first_lent: AtomicU64::new(u64::MAX),
             used_numbers: [const { AtomicU64::new(0) }; NUMBERS / 64],
             #[cfg(any(test, feature = "test-util"))]
-            fails_in: core::sync::atomic::AtomicU64::new(0),
+            fails_in: crate::sync::atomic::AtomicU64::new(0),
         }
     }
 

@@ -24,7 +24,7 @@
 
 use alloc::sync::Arc;
 
-use spin::Mutex;
+use crate::sync::Mutex;
 
 use crate::Hypervisor;
 use crate::addr::Mfn;

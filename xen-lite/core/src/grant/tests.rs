@@ -437,3 +437,54 @@ fn races_of_mapping_and_unmapping_count_right() {
     let spare = give_frames(&space.hv, &space.domain, 0);
     assert!(spare.is_some());
 }
+
+/// The granter takes a grant back as a guest does: if the hypervisor has not marked it, by one compare-and-swap. In all
+/// interleavings with a few preemptions, either it is taken back or it is mapped.
+#[test]
+fn a_grant_is_mapped_or_taken_back() {
+    use crate::sync::explore::explore;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    struct Scene(Space, AtomicU32, AtomicU32);
+    let make = || {
+        let space = space();
+        grant(&space, 9, space.foreign, PERMIT);
+        Scene(space, AtomicU32::new(0), AtomicU32::new(0))
+    };
+    let mapper = |scene: &Scene| {
+        scene.1.store(u32::from(map_at(&scene.0, 9, page(3), HOST).is_ok()), Ordering::SeqCst);
+    };
+    let granter = |Scene(space, _, revoked): &Scene| {
+        let table = super::frame(&space.hv, &space.other, 0).unwrap();
+        for _ in 0..2 {
+            let entry = space.hv.platform.load(table, 9);
+            if entry as u16 & (GTF_READING | GTF_WRITING) == 0
+                && space.hv.platform.compare_exchange(table, 9, entry, 0).is_ok()
+            {
+                revoked.store(1, Ordering::SeqCst);
+                break;
+            }
+        }
+    };
+    let check = |Scene(space, mapped, revoked): &Scene| {
+        let (mapped, revoked) = (mapped.load(Ordering::SeqCst), revoked.load(Ordering::SeqCst));
+        assert_eq!(mapped + revoked, 1, "mapped {mapped}, taken back {revoked}");
+        let wanted = if mapped == 1 { PERMIT | GTF_READING | GTF_WRITING } else { 0 };
+        assert_eq!(flags(space, 9), wanted);
+    };
+    let runs = explore(2, make, &[&mapper, &granter], check);
+    assert!(cfg!(miri) || runs > 20, "{runs}");
+
+    // Two mappings of one grant come and go: the marks go with the last.
+    let twice = |at: u64| {
+        move |Scene(space, ..): &Scene| {
+            if let Ok(mapped) = map_at(space, 9, page(at), HOST) {
+                unmap_at(space, mapped.handle, page(at)).unwrap();
+            }
+        }
+    };
+    let (one, other) = (twice(3), twice(4));
+    explore(1, make, &[&one, &other], |Scene(space, ..)| {
+        assert_eq!(flags(space, 9), PERMIT);
+        space.audit();
+    });
+}

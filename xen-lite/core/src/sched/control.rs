@@ -165,7 +165,7 @@ impl Scheduler {
 }
 
 /// Decrements, but not below 0; returns the new value.
-fn decrement(count: &core::sync::atomic::AtomicU32) -> u32 {
+fn decrement(count: &crate::sync::atomic::AtomicU32) -> u32 {
     count
         .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| Some(n.saturating_sub(1)))
         .map_or(0, |before| before.saturating_sub(1))

@@ -30,13 +30,13 @@
 //! Waking, choosing and charging look at the runnable vCPUs of one CPU at most, and at one word of every other CPU. Nothing looks at
 //! all domains or at vCPUs that sleep.
 
+use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use spin::Mutex;
+use crate::sync::Mutex;
 
 use crate::Hypervisor;
 use crate::addr::CpuId;
@@ -257,7 +257,7 @@ impl Scheduler {
     }
 
     /// Locks the queue that the vCPU belongs to.
-    fn queue_of(&self, vcpu: &Vcpu) -> spin::MutexGuard<'_, Queue> {
+    fn queue_of(&self, vcpu: &Vcpu) -> crate::sync::MutexGuard<'_, Queue> {
         loop {
             let cpu = vcpu.sched.cpu();
             let queue = self.queues[cpu.index() % self.queues.len()].lock();

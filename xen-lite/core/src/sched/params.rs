@@ -1,6 +1,6 @@
 //! What can be tuned: the slice and the rate limit (`sched_credit_tslice_ms=`, `sched_ratelimit_us=`, `xl sched-credit -s`).
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 use abi::sysctl::{
     SysctlCreditSchedule, XEN_SYSCTL_CSCHED_MGR_DLY_MAX_US, XEN_SYSCTL_CSCHED_TSLICE_MAX,

@@ -6,11 +6,11 @@
 //!
 //! The lock is taken with no run queue locked.
 
+use crate::sync::atomic::Ordering;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
-use core::sync::atomic::Ordering;
 
-use spin::Mutex;
+use crate::sync::Mutex;
 
 use super::Scheduler;
 use super::vcpu::NOWHERE;

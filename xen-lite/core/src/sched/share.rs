@@ -10,9 +10,9 @@
 //! whose domain has used up its budget is *parked*: it waits, not in its CPU's queue but beside it, until the next period.
 //! Several vCPUs of the domain that run at the same time each get a part of what is left, so that little is taken too much.
 
-use core::sync::atomic::{AtomicU32, Ordering};
+use crate::sync::atomic::{AtomicU32, Ordering};
 
-use spin::Mutex;
+use crate::sync::Mutex;
 
 /// How often budgets are filled, in nanoseconds.
 pub const PERIOD: u64 = 30_000_000;

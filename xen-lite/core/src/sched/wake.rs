@@ -47,11 +47,12 @@ impl Scheduler {
         effects
     }
 
-    /// Queues a runnable vCPU in its CPU's queue.
+    /// Queues a runnable vCPU in its CPU's queue. Whether it still is runnable must be asked under the lock: who set a hold
+    /// meanwhile has found it in no queue, and will not look again.
     fn enter_queue<P: Platform>(&self, hv: &Hypervisor<P>, vcpu: &Arc<Vcpu>) -> Effects {
         let mut queue = self.queue_of(vcpu);
         let sched = &vcpu.sched;
-        if sched.queued.load(Ordering::Relaxed) || sched.running_on().is_some() {
+        if sched.queued.load(Ordering::Relaxed) || sched.running_on().is_some() || !is_runnable(vcpu) {
             return Effects::NONE;
         }
         let now = hv.platform.now();

@@ -1,6 +1,6 @@
 //! Clock parameters, the date, and run states in memory that guests read.
 
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use abi::vcpu::VcpuRunstateInfo;
 use abi::xen::VcpuTimeInfo;

@@ -4,9 +4,9 @@
 //! entry, which is looked at when its key has passed. So setting a timer later costs nothing, and setting it earlier or
 //! adding one costs the logarithm of the number of vCPUs that have timers, not of those that exist.
 
+use crate::sync::atomic::{AtomicU32, Ordering};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicU32, Ordering};
 
 use crate::domain::Vcpu;
 use crate::fail::Errno;

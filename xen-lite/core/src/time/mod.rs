@@ -13,12 +13,12 @@
 //! A guest computes the time from its time stamp counter and the parameters in `vcpu_info.time`, and the date from `wc_*` in
 //! `shared_info` (xen.h). A version number that is odd during a write tells readers to try again.
 
+use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use spin::Mutex;
+use crate::sync::Mutex;
 
 use crate::Hypervisor;
 use crate::addr::CpuId;
@@ -27,7 +27,7 @@ use crate::effects::{Effects, Todo};
 use crate::fail::Errno;
 use crate::platform::Platform;
 
-mod areas;
+pub(crate) mod areas;
 mod heap;
 #[cfg(test)]
 mod tests;
