@@ -11,10 +11,12 @@ use object::LittleEndian;
 use object::elf::{FileHeader64, SHF_EXECINSTR, SHT_PROGBITS};
 use object::read::elf::{FileHeader, SectionHeader};
 
-/// Whole-state instructions.
+/// Whole-state instructions, and those that put the x87's pointers elsewhere before its state is replaced.
 const ALLOWED: &[Mnemonic] = &[
     Mnemonic::Fninit,
     Mnemonic::Fnclex,
+    Mnemonic::Emms,
+    Mnemonic::Fild,
     Mnemonic::Fxsave,
     Mnemonic::Fxsave64,
     Mnemonic::Fxrstor,

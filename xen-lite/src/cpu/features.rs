@@ -24,6 +24,8 @@ pub struct Features {
     pub umip: bool,
     /// No access to user pages in ring 0 but where it is meant.
     pub smap: bool,
+    /// FXRSTOR and XRSTOR leave the x87's pointers alone (AMD's, before they could tell that they do not).
+    pub keeps_fpu_pointers: bool,
     /// XSAVE and XRSTOR.
     pub xsave: bool,
     /// XSAVEOPT.
@@ -105,6 +107,10 @@ impl Features {
             fpu_bytes: 512,
             ..Features::default()
         };
+        const RESTORES_POINTERS: u32 = 1 << 2;
+        let sizes = if extended >= 0x8000_0008 { cpuid(0x8000_0008, 0)[1] } else { 0 };
+        features.keeps_fpu_pointers = matches!(features.vendor.as_str(), "AuthenticAMD" | "HygonGenuine")
+            && sizes & RESTORES_POINTERS == 0;
         features.find_fpu_state(basic.eax);
         Ok(features)
     }

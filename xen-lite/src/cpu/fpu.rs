@@ -14,12 +14,15 @@ use crate::fixup;
 
 /// Components that are saved; 0 stands for FXSAVE.
 static COMPONENTS: AtomicU64 = AtomicU64::new(0);
+/// Whether restoring leaves the x87's pointers as they were, unless an exception is pending in what is restored.
+static KEEPS_POINTERS: core::sync::atomic::AtomicBool = core::sync::atomic::AtomicBool::new(false);
 static XSAVEOPT: core::sync::atomic::AtomicBool = core::sync::atomic::AtomicBool::new(false);
 
 /// Settles how state is saved.
 pub fn init(features: &Features) {
     COMPONENTS.store(if features.xsave { features.xcr0 } else { 0 }, Ordering::Relaxed);
     XSAVEOPT.store(features.xsaveopt, Ordering::Relaxed);
+    KEEPS_POINTERS.store(features.keeps_fpu_pointers, Ordering::Relaxed);
 }
 
 /// Sets or clears CR0.TS on the calling CPU, if it is not so already.
@@ -85,10 +88,23 @@ pub fn load_xcr0(cpu: &PerCpu, guest_xcr0: u64) {
     }
 }
 
+/// Lets the x87's pointers to the last instruction and operand lead to the hypervisor's, so that a guest does not see those of
+/// the one before.
+fn forget_pointers() {
+    static ZERO: u32 = 0;
+    // SAFETY: S-15: TS is clear, no exception is left pending, and the state is about to be replaced.
+    unsafe {
+        asm!("fnclex", "emms", "fild dword ptr [{}]", in(reg) &raw const ZERO, options(nostack, readonly))
+    };
+}
+
 fn try_load(cpu: &PerCpu, area: &FpuArea) -> bool {
     let at = area.blocks().as_ptr();
     let mask = COMPONENTS.load(Ordering::Relaxed);
     set_ts(cpu, false);
+    if KEEPS_POINTERS.load(Ordering::Relaxed) {
+        forget_pointers();
+    }
     // SAFETY: S-15: the area is aligned and large enough; a refusal lands in the label.
     unsafe {
         if mask == 0 {
