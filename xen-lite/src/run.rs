@@ -327,6 +327,10 @@ pub fn start(cpu: &'static PerCpu) -> ! {
     let resume = finish(cpu, Ok(Effects::todo(Todo::RESCHEDULE)));
     // SAFETY: S-08: `finish` made it the CPU's running vCPU and loaded it.
     unsafe {
-        if guarded::is_used() { guarded::enter(resume.registers) } else { crate::entry::enter(resume.registers) }
+        if guarded::is_used() {
+            guarded::enter(resume.registers)
+        } else {
+            crate::entry::enter(resume.registers)
+        }
     }
 }

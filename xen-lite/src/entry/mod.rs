@@ -161,6 +161,7 @@ global_asm!(
 entry_stubs:
     STUBS
     /* The same for CPUs with SMAP: the CPU leaves AC as the guest had it. */
+    .balign 16
     .globl entry_stubs_smap
 entry_stubs_smap:
     STUBS   _smap

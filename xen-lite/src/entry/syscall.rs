@@ -14,12 +14,14 @@
 //! stack is this CPU's own meanwhile, as for all of the hypervisor's faults.
 //!
 //! What is done against speculation goes into stubs of its own, which LSTAR selects: then nothing is paid for it here. Such a stub
-//! joins at `entry_syscall_general`, past the fast `iret`. So does the stub for CPUs with SMAP.
+//! joins at `entry_syscall_general`, past the fast `iret`. CPUs with SMAP have a stub that sets AC for the
+//! fast `iret`.
 
 use core::arch::global_asm;
 
 use xen_lite_core::domain::{Mode, Registers, VcpuState};
 
+use crate::clac_macro;
 use crate::cpu::descriptors::{FLAT_CS64, FLAT_DS};
 use crate::cpu::percpu::offset;
 use crate::exit;
@@ -40,6 +42,7 @@ const IN_SYSCALL: u8 = 1;
 
 global_asm!(
     registers!(),
+    clac_macro!(),
     r#"
     .section .text.entry, "ax"
 
@@ -52,12 +55,15 @@ global_asm!(
         .popsection
     .endm
 
-    /* With SMAP, the fast `iret` could not read its frame. */
+    /* With SMAP, AC lets the fast `iret` read its frame; the guest's own flags replace it. */
     .balign 16
     .globl entry_syscall_smap
 entry_syscall_smap:
     swapgs
-    jmp     entry_syscall_general
+    cmp     rax, {iret}
+    jne     entry_syscall_general
+    stac
+    jmp     entry_iret
 
     .balign 64
     .globl entry_syscall
@@ -263,6 +269,7 @@ entry_iret_to_user:
 
     /* Something is unusual, or the frame cannot be read (a load of it faulted; RAX is still its address): from the beginning. */
 entry_iret_general:
+    CLAC
     mov     rsp, rax
     mov     eax, {iret}
     mov     rcx, gs:[{saved_rcx}]
@@ -270,6 +277,7 @@ entry_iret_general:
     jmp     entry_syscall_general
 
     .text
+    .purgem CLAC
     "#,
     forget_registers!(),
     iret = const abi::xen::hypercall::IRET,

@@ -8,7 +8,7 @@ use super::cpuid::{self, Context, TscInfo};
 use super::ports::{PCI_ADDRESS, PCI_DATA, Rights, Route, all_ones};
 use super::{Base, Bits, Code, Exception, GuestCpu, Loaded, Outcome, Seg, segment, xcr0};
 use crate::Hypervisor;
-use crate::addr::Mfn;
+use crate::addr::{GuestVirt, Mfn};
 use crate::domain::Mode;
 use crate::effects::{Effects, Todo};
 use crate::fail::{Fail, Why};
@@ -56,6 +56,30 @@ pub fn forced<P: Platform>(hv: &Hypervisor<P>, caller: &mut Caller<'_>) -> Optio
     let mut view = View { hv, caller, bits: Bits::B64, effects: Effects::NONE };
     let outcome = super::forced(&mut view);
     deliver(view, outcome)
+}
+
+/// The frequent case of [`forced`]: CPUID in the flat segment, within a page, not single-stepped. `None`: it is another, and
+/// nothing is done.
+#[inline(always)]
+pub fn forced_cpuid<P: Platform>(hv: &Hypervisor<P>, caller: &mut Caller<'_>) -> Option<Effects> {
+    const LENGTH: u64 = super::FORCED_CPUID.len() as u64;
+    const WANTED: u64 = super::FORCED_CPUID_WORD;
+    const MASK: u64 = u64::MAX >> 8;
+    const FLAG_TF: u64 = 1 << 8;
+    const FLAG_RF: u64 = 1 << 16;
+    let regs = &caller.state.regs;
+    let [word] = hv.platform.read_words(GuestVirt::new(regs.rip)).ok()?;
+    if regs.cs != u64::from(FLAT_CS64) || word & MASK != WANTED || regs.rflags & FLAG_TF != 0 {
+        return None;
+    }
+    let (leaf, subleaf) = (regs.rax as u32, regs.rcx as u32);
+    let mut view = View { hv, caller, bits: Bits::B64, effects: Effects::NONE };
+    let [a, b, c, d] = view.cpuid(leaf, subleaf);
+    let regs = &mut view.caller.state.regs;
+    (regs.rax, regs.rbx, regs.rcx, regs.rdx) = (a.into(), b.into(), c.into(), d.into());
+    regs.rip = regs.rip.wrapping_add(LENGTH);
+    regs.rflags &= !FLAG_RF;
+    Some(view.effects)
 }
 
 /// Gives the guest what an emulation ended in.
@@ -374,7 +398,7 @@ impl<P: Platform> GuestCpu for View<'_, '_, '_, P> {
         let (domain, root) = (self.caller.domain.id, Mfn::new(value >> 12));
         let state = &mut *self.caller.state;
         let result = roots::finish_table(self.hv, state)
-            .and_then(|()| roots::switch_root(self.hv, domain, state, roots::Which::Kernel, root));
+            .and_then(|()| Ok(roots::switch_root::<P, true>(self.hv, domain, state, root)?));
         match result {
             Ok(_) => Loaded::Yes,
             Err(Fail::Again | Fail::AgainWith(_)) => Loaded::Again,

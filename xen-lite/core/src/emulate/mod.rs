@@ -216,6 +216,12 @@ pub trait GuestCpu {
 /// The forced-emulation prefix and CPUID: `ud2; .ascii "xen"; cpuid`.
 pub const FORCED_CPUID: [u8; 7] = [0x0f, 0x0b, b'x', b'e', b'n', 0x0f, 0xa2];
 
+/// The same as the lower bytes of a word.
+pub const FORCED_CPUID_WORD: u64 = {
+    let [a, b, c, d, e, f, g] = FORCED_CPUID;
+    u64::from_le_bytes([a, b, c, d, e, f, g, 0])
+};
+
 /// Emulates the instruction at RIP after a #GP with error code 0.
 pub fn privileged<C: GuestCpu>(cpu: &mut C) -> Outcome {
     let Some(code) = cpu.code() else { return Outcome::NotHandled };
@@ -275,10 +281,7 @@ pub fn forced<C: GuestCpu>(cpu: &mut C) -> Outcome {
     if linear % 4096 <= 4096 - 8 {
         // Within a page, one word is as good as bytes, and a load of its own.
         const MASK: u64 = u64::MAX >> 8;
-        let [a, b, c, d, e, f, g] = FORCED_CPUID;
-        let found = cpu
-            .fetch_word(linear)
-            .is_some_and(|word| word & MASK == u64::from_le_bytes([a, b, c, d, e, f, g, 0]));
+        let found = cpu.fetch_word(linear).is_some_and(|word| word & MASK == FORCED_CPUID_WORD);
         if !found {
             return Outcome::NotHandled;
         }

@@ -82,7 +82,8 @@ pub(super) fn raise<P: Platform>(
     port: EvtchnPort,
     slot: &Port,
 ) -> Effects {
-    let Some(vcpu) = domain.vcpu(slot.vcpu) else { return Effects::NONE };
+    // The number is the table's own, not a guest's.
+    let Some(vcpu) = domain.vcpus().get(slot.vcpu.index()) else { return Effects::NONE };
     let (is_new, effects) = match &table.delivery {
         Delivery::TwoLevel => two_level::set_pending(hv, domain, port, vcpu),
         Delivery::Fifo(fifo) => fifo::set_pending(hv, domain, fifo, port, slot, vcpu),
@@ -121,7 +122,7 @@ pub fn mark_upcall<P: Platform>(hv: &Hypervisor<P>, vcpu: &Arc<Vcpu>) -> Effects
 pub fn unmask<P: Platform>(hv: &Hypervisor<P>, domain: &Domain, port: EvtchnPort) -> Result<Effects, Errno> {
     let table = domain.events.lock();
     let slot = table.get(port).ok_or(Errno::EINVAL)?;
-    let vcpu = domain.vcpu(slot.vcpu).ok_or(Errno::EINVAL)?;
+    let vcpu = domain.vcpus().get(slot.vcpu.index()).ok_or(Errno::EINVAL)?;
     Ok(match &table.delivery {
         Delivery::TwoLevel => two_level::unmask(hv, domain, port, vcpu),
         Delivery::Fifo(fifo) => fifo::unmask(hv, domain, fifo, port, slot, vcpu),

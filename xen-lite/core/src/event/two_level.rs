@@ -5,7 +5,6 @@
 
 use alloc::sync::Arc;
 
-use super::deliver::mark_upcall;
 use crate::Hypervisor;
 use crate::addr::{EvtchnPort, MachineAddr};
 use crate::domain::{Domain, Vcpu};
@@ -34,10 +33,11 @@ pub(super) fn set_pending<P: Platform>(
     vcpu: &Arc<Vcpu>,
 ) -> (bool, Effects) {
     let (word, bit) = place(port);
-    if hv.platform.set_bit(domain.shared_info, PENDING + word, port.raw() % 64) {
+    let page = domain.shared_info;
+    if hv.platform.set_bit(page, PENDING + word, port.raw() % 64) {
         return (false, Effects::NONE);
     }
-    if hv.platform.load(domain.shared_info, MASK + word) & bit != 0 {
+    if hv.platform.load(page, MASK + word) & bit != 0 {
         return (true, Effects::NONE);
     }
     (true, select(hv, vcpu, word))
@@ -51,7 +51,8 @@ fn select<P: Platform>(hv: &Hypervisor<P>, vcpu: &Arc<Vcpu>, word: usize) -> Eff
     if hv.platform.set_bit_at(MachineAddr::new(info.raw() + SELECTOR as u64), word as u32) {
         return Effects::NONE;
     }
-    mark_upcall(hv, vcpu)
+    // As `mark_upcall`, at the place that is known: if it moves meanwhile, everything is looked at there.
+    if hv.platform.set_bit_at(info, 0) { Effects::NONE } else { hv.sched.notify(hv, vcpu) }
 }
 
 /// Takes the mask off a port, and delivers what is pending.

@@ -6,7 +6,7 @@
 
 use core::sync::atomic::Ordering;
 
-use super::info::{Kind, State};
+use super::info::{FrameInfo, Kind, State};
 use super::pte::{self, CACHE, NOT_IN_TABLES, PAT_OR_PSE, PCD, PRESENT, PWT, WRITABLE};
 use super::table::{Owner, put_page};
 use super::types::{Stop, Unfinished, get_page_type, get_writable, put_page_type_preemptible, put_writable};
@@ -137,6 +137,31 @@ pub fn put_l1<P: Platform>(hv: &Hypervisor<P>, entry: u64) {
         return;
     }
     if entry & WRITABLE != 0 { put_writable(hv, info, mfn) } else { put_page(hv, mfn) }
+}
+
+/// Takes the reference of a writable mapping, without one: for work on a frame's contents.
+///
+/// # Errors
+/// As [`get_page_type`].
+#[inline(always)]
+pub fn get_to_write<P: Platform>(hv: &Hypervisor<P>, mfn: Mfn, domain: DomId) -> Result<&FrameInfo, Stop> {
+    let Some(info) = hv.frames.info(mfn) else { return Err(Stop::Errno(Errno::EINVAL)) };
+    if !get_writable(hv, info, mfn, domain) {
+        get_page_type(hv, mfn, domain, Kind::Writable)?;
+    }
+    Ok(info)
+}
+
+/// Takes a general reference, for work on a frame's contents; `None` when the frame is not the domain's.
+#[inline(always)]
+pub fn get_to_read<P: Platform>(hv: &Hypervisor<P>, mfn: Mfn, domain: DomId) -> Option<&FrameInfo> {
+    hv.frames.info(mfn).filter(|info| super::table::get_page_of(info, domain))
+}
+
+/// Drops what [`get_to_write`] took.
+#[inline(always)]
+pub fn put_written<P: Platform>(hv: &Hypervisor<P>, info: &FrameInfo, mfn: Mfn) {
+    put_writable(hv, info, mfn);
 }
 
 /// Checks a present entry of a table of `level` 2 to 4 and takes its reference. `table` is the frame it stands in.

@@ -6,7 +6,7 @@ use abi::grant_table::*;
 
 use super::Status;
 use super::maptrack::Mapping;
-use super::table::Use;
+use super::table::{Table, Use};
 use crate::Hypervisor;
 use crate::addr::{DomId, GrantRef, GuestVirt, MachineAddr, Mfn, PAGE_SHIFT};
 use crate::domain::Domain;
@@ -43,20 +43,11 @@ pub struct Mapped {
     pub frame: Mfn,
 }
 
-impl Mapping {
-    /// The pins that it stands for.
-    fn uses(&self) -> impl Iterator<Item = Use> + use<> {
-        let readonly = self.readonly;
-        let host = self.host.then_some(Use { device: false, readonly });
-        host.into_iter().chain(self.device.then_some(Use { device: true, readonly }))
-    }
-}
-
 /// Maps a grant of `granter` for `mapper`, whose running vCPU has the root table `root`.
 ///
 /// # Errors
 /// In the inner result: `GNTST_*` as upstream. [`Fail::Again`] when a frame is being worked on; then nothing was done.
-#[inline]
+#[inline(always)]
 pub fn map<P: Platform>(
     hv: &Hypervisor<P>,
     mapper: &Arc<Domain>,
@@ -107,28 +98,43 @@ pub fn map<P: Platform>(
 }
 
 /// Counts the pins of a mapping; all or none.
+#[inline(always)]
 fn pin<P: Platform>(hv: &Hypervisor<P>, mapper: &Domain, mapping: &Mapping) -> Result<Mfn, Status> {
     let mut table = mapping.granter.grants.table.lock();
-    table.has_room(mapping.reference)?;
-    let mut frame = Mfn::INVALID;
-    for (done, what) in mapping.uses().enumerate() {
-        match table.pin(hv, mapping.reference, mapper.id, what, GTF_SUB_PAGE) {
-            Ok(found) => frame = found,
-            Err(status) => {
-                mapping.uses().take(done).for_each(|what| table.unpin(hv, mapping.reference, what));
-                return Err(status);
-            }
-        }
+    let what = Use { device: !mapping.host, readonly: mapping.readonly };
+    let frame = table.pin::<P, true>(hv, mapping.reference, mapper.id, what, GTF_SUB_PAGE)?;
+    if mapping.host && mapping.device {
+        pin_device(hv, &mut table, mapper, mapping)?;
     }
     Ok(frame)
 }
 
+/// The second of two pins.
+#[cold]
+fn pin_device<P: Platform>(
+    hv: &Hypervisor<P>,
+    table: &mut Table,
+    mapper: &Domain,
+    mapping: &Mapping,
+) -> Result<(), Status> {
+    let [host, device] = [false, true].map(|device| Use { device, readonly: mapping.readonly });
+    let pinned = table.pin::<P, false>(hv, mapping.reference, mapper.id, device, GTF_SUB_PAGE);
+    pinned.map(drop).inspect_err(|_| table.unpin(hv, mapping.reference, host))
+}
+
+/// Takes back what [`pin`] counted.
+#[inline]
 pub(super) fn unpin<P: Platform>(hv: &Hypervisor<P>, mapping: &Mapping) {
     let mut table = mapping.granter.grants.table.lock();
-    mapping.uses().for_each(|what| table.unpin(hv, mapping.reference, what));
+    for (is_so, device) in [(mapping.host, false), (mapping.device, true)] {
+        if is_so {
+            table.unpin(hv, mapping.reference, Use { device, readonly: mapping.readonly });
+        }
+    }
 }
 
 /// Takes the device's reference, and writes the page-table entry; both or neither.
+#[inline(always)]
 fn install<P: Platform>(
     hv: &Hypervisor<P>,
     mapper: &Domain,
@@ -172,6 +178,7 @@ pub(super) fn put_device<P: Platform>(hv: &Hypervisor<P>, frame: Mfn, readonly: 
     if readonly { frame::put_page(hv, frame) } else { frame::put_page_type(hv, frame) }
 }
 
+#[inline(always)]
 fn write_entry<P: Platform>(
     hv: &Hypervisor<P>,
     mapper: &Domain,
@@ -191,10 +198,34 @@ fn write_entry<P: Platform>(
         entry |= USER;
     }
     let by = Mapper { table: mapper.id, pages: granter, hardware: false };
-    with_entry(hv, mapper, root, request.address, flags & GNTMAP_CONTAINS_PTE != 0, |table, index| {
-        // `Set` never finds anything different.
-        update_l1(hv, table, index, entry, How::Set, &by).map(|_| ())
-    })
+    let by_entry = flags & GNTMAP_CONTAINS_PTE != 0;
+    let (table, index) = hold_entry(hv, mapper, root, request.address, by_entry)?;
+    // `Set` never finds anything different.
+    let result = update_l1(hv, table, index, entry, How::Set, &by).map(drop);
+    frame::put_page_type(hv, table);
+    result
+}
+
+/// The entry that an address means: its table, which is held, and its place there.
+#[inline(always)]
+pub(super) fn hold_entry<P: Platform>(
+    hv: &Hypervisor<P>,
+    domain: &Domain,
+    root: Mfn,
+    address: u64,
+    is_entry: bool,
+) -> Result<(Mfn, usize), Stop> {
+    let wrong = Stop::Errno(Errno::EINVAL);
+    let (table, index) = if is_entry {
+        let at = MachineAddr::new(address);
+        if !at.offset().is_multiple_of(8) {
+            return Err(wrong);
+        }
+        (at.mfn(), at.offset() / 8)
+    } else {
+        l1_of(hv, root, GuestVirt::new(address)).ok_or(wrong)?
+    };
+    if frame::get_held(hv, table, domain.id, Kind::L1) { Ok((table, index)) } else { Err(wrong) }
 }
 
 /// Does something with the entry that an address means, while its table is held.
@@ -206,19 +237,7 @@ pub(super) fn with_entry<P: Platform, T>(
     is_entry: bool,
     action: impl FnOnce(Mfn, usize) -> Result<T, Stop>,
 ) -> Result<T, Stop> {
-    let wrong = Stop::Errno(Errno::EINVAL);
-    let (table, index) = if is_entry {
-        let at = MachineAddr::new(address);
-        if !at.offset().is_multiple_of(8) {
-            return Err(wrong);
-        }
-        (at.mfn(), at.offset() / 8)
-    } else {
-        l1_of(hv, root, GuestVirt::new(address)).ok_or(wrong)?
-    };
-    if !frame::get_held(hv, table, domain.id, Kind::L1) {
-        return Err(wrong);
-    }
+    let (table, index) = hold_entry(hv, domain, root, address, is_entry)?;
     let result = action(table, index);
     frame::put_page_type(hv, table);
     result

@@ -91,6 +91,7 @@ impl Maptrack {
     ///
     /// # Errors
     /// `NoSpace` when there are as many as allowed, or no memory; the mapping comes back.
+    #[inline(always)]
     pub(super) fn add(&mut self, mapping: Mapping) -> Result<u32, (Status, Mapping)> {
         if self.closed || (self.free == NONE && !self.grow()) {
             return Err((Status::NoSpace, mapping));
@@ -105,6 +106,32 @@ impl Maptrack {
             }
             _ => Err((Status::NoSpace, mapping)),
         }
+    }
+
+    /// Takes from a handle what was unmapped; it goes with the last of it. Returns what it stood for of that, if it still
+    /// stands for `seen`.
+    #[inline]
+    pub(super) fn release(
+        &mut self,
+        handle: u32,
+        seen: Mapping,
+        host: bool,
+        device: bool,
+    ) -> Option<Mapping> {
+        let next = self.free;
+        let slot = self.slot(handle)?;
+        let Slot::Used(mapping) = slot else { return None };
+        if !mapping.is_same(&seen) {
+            return None;
+        }
+        let gone = Mapping { host: mapping.host && host, device: mapping.device && device, ..seen };
+        mapping.host &= !host;
+        mapping.device &= !device;
+        if !mapping.host && !mapping.device {
+            *slot = Slot::Free { next };
+            self.free = handle;
+        }
+        Some(gone)
     }
 
     /// Frees a handle; returns what it stood for.

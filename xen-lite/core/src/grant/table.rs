@@ -101,16 +101,21 @@ impl Table {
         Some((*speculation::get(&self.frames, reference.index() / PER_FRAME)?, reference.index() % PER_FRAME))
     }
 
-    /// Whether an entry may have another user: as upstream, not when there are many of any sort.
-    pub(super) fn has_room(&mut self, reference: GrantRef) -> Result<(), Status> {
-        let full =
-            self.active(reference).is_some_and(|active| active.pins.iter().any(|pins| *pins >= MOST_PINS));
-        if full { Err(Status::GeneralError) } else { Ok(()) }
+    /// Both of an entry: where it lies in the shared table, and who uses it.
+    #[inline(always)]
+    fn both(&mut self, reference: GrantRef) -> Option<((Mfn, usize), &mut Active)> {
+        let (number, index) = (reference.index() / PER_FRAME, reference.index() % PER_FRAME);
+        if number >= self.frames.len() {
+            return None;
+        }
+        let number = speculation::index(number, self.frames.len());
+        Some(((*self.frames.get(number)?, index), &mut self.active.get_mut(number)?[index]))
     }
 
     /// Counts a user of a grant to the domain `user`, and returns the frame. An entry with one of the flags `refused` does not fit.
-    #[inline]
-    pub(super) fn pin<P: Platform>(
+    /// `FIRST`: as upstream, an entry with many users of any sort does not get another.
+    #[inline(always)]
+    pub(super) fn pin<P: Platform, const FIRST: bool>(
         &mut self,
         hv: &Hypervisor<P>,
         reference: GrantRef,
@@ -118,8 +123,13 @@ impl Table {
         what: Use,
         refused: u16,
     ) -> Result<Mfn, Status> {
-        let place = self.place(reference).ok_or(Status::BadGntref)?;
-        let active = self.active(reference).ok_or(Status::BadGntref)?;
+        let (place, active) = self.both(reference).ok_or(Status::BadGntref)?;
+        let [a, b, c, d] = active.pins;
+        // A power of two: one of them has reached it, if all together have a bit from there on.
+        const { assert!(MOST_PINS.is_power_of_two()) };
+        if FIRST && a | b | c | d >= MOST_PINS {
+            return Err(Status::GeneralError);
+        }
         let is_used = active.is_used();
         if is_used && active.user != user.raw() {
             return Err(Status::GeneralError);
@@ -138,8 +148,8 @@ impl Table {
     /// Takes back what [`Table::pin`] counted.
     #[inline]
     pub(super) fn unpin<P: Platform>(&mut self, hv: &Hypervisor<P>, reference: GrantRef, what: Use) {
-        let place = self.place(reference);
-        let Some(active) = self.active(reference) else { return };
+        // Without frames, when the domain is gone, there are no flags to clear, nor anybody to count for.
+        let Some(((mfn, word), active)) = self.both(reference) else { return };
         let pins = &mut active.pins[what.index()];
         debug_assert!(*pins > 0, "{reference}: a pin taken back twice");
         *pins = pins.saturating_sub(1);
@@ -149,9 +159,7 @@ impl Table {
             (true, false) if !what.readonly => WRITING,
             _ => return,
         };
-        if let Some((mfn, word)) = place {
-            hv.platform.fetch_and(mfn, word, !gone);
-        }
+        hv.platform.fetch_and(mfn, word, !gone);
     }
 
     fn is_used(&mut self, reference: GrantRef) -> bool {
@@ -160,7 +168,7 @@ impl Table {
 }
 
 /// Judges a shared entry and marks it as used, in one step.
-#[inline]
+#[inline(always)]
 fn mark<P: Platform>(
     hv: &Hypervisor<P>,
     (mfn, word): (Mfn, usize),

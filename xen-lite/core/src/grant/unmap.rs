@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::{Ordering, fence};
 
 use super::Status;
-use super::map::{put_device, unpin, with_entry};
+use super::map::{hold_entry, put_device, unpin, with_entry};
 use super::maptrack::Mapping;
 use super::table::close;
 use crate::Hypervisor;
@@ -15,7 +15,7 @@ use crate::effects::Effects;
 use crate::fail::{Errno, Fail};
 use crate::frame::entry::put_l1;
 use crate::frame::pte::{FRAME, PRESENT, WRITABLE};
-use crate::frame::{Stop, flush_all};
+use crate::frame::{self, Stop, flush_all};
 use crate::platform::Platform;
 
 /// Handles that are given up between two looks for interrupts.
@@ -26,7 +26,7 @@ const BATCH: u32 = 64;
 ///
 /// # Errors
 /// `BadHandle`; `GeneralError` when the address does not hold the mapping.
-#[inline]
+#[inline(always)]
 pub fn unmap<P: Platform>(
     hv: &Hypervisor<P>,
     mapper: &Domain,
@@ -75,11 +75,13 @@ pub fn replace<P: Platform>(
     Ok(finish(mapper, handle, mapping, true, false))
 }
 
+#[inline(always)]
 fn look_up(mapper: &Domain, handle: u32) -> Result<Mapping, Status> {
     mapper.grants.maptrack.lock().get(handle).cloned().ok_or(Status::BadHandle)
 }
 
 /// Whether an entry is this mapping: present, its frame, its permission.
+#[inline(always)]
 fn is_mapping(entry: u64, mapping: &Mapping) -> bool {
     entry & PRESENT != 0
         && entry & FRAME == mapping.frame.raw() << PAGE_SHIFT
@@ -87,6 +89,7 @@ fn is_mapping(entry: u64, mapping: &Mapping) -> bool {
 }
 
 /// Removes the entry of a mapping.
+#[inline]
 fn remove_entry<P: Platform>(
     hv: &Hypervisor<P>,
     mapper: &Domain,
@@ -94,14 +97,16 @@ fn remove_entry<P: Platform>(
     address: u64,
     mapping: &Mapping,
 ) -> Result<(), Status> {
-    let removed = with_entry(hv, mapper, root, address, mapping.by_entry, |table, index| {
-        take_entry(hv, table, index, |entry| is_mapping(entry, mapping))
-    });
+    let held = hold_entry(hv, mapper, root, address, mapping.by_entry);
+    let (table, index) = held.map_err(|_| Status::GeneralError)?;
+    let removed = take_entry(hv, table, index, |entry| is_mapping(entry, mapping));
+    frame::put_page_type(hv, table);
     put_l1(hv, removed.map_err(|_| Status::GeneralError)?);
     Ok(())
 }
 
 /// Clears an entry that is as wanted, and returns it: its reference is the caller's. The CPU may set bits of it meanwhile.
+#[inline(always)]
 fn take_entry<P: Platform>(
     hv: &Hypervisor<P>,
     table: Mfn,
@@ -156,19 +161,10 @@ pub struct Unmapped {
 }
 
 /// Takes from the handle what was unmapped; the handle goes with the last of it.
+#[inline]
 fn finish(mapper: &Domain, handle: u32, seen: Mapping, host: bool, device: bool) -> Unmapped {
-    let mut maptrack = mapper.grants.maptrack.lock();
-    let Some(mapping) = maptrack.get(handle).filter(|mapping| mapping.is_same(&seen)) else {
-        // Another CPU unmapped it, and the handle may be another mapping's by now: no pin is ours to take back.
-        return Unmapped { gone: None };
-    };
-    let gone = Mapping { host: mapping.host && host, device: mapping.device && device, ..seen };
-    mapping.host &= !host;
-    mapping.device &= !device;
-    if !mapping.host && !mapping.device {
-        let _ = maptrack.remove(handle);
-    }
-    Unmapped { gone: Some(gone) }
+    // If another CPU unmapped it, the handle may be another mapping's by now: no pin is ours to take back.
+    Unmapped { gone: mapper.grants.maptrack.lock().release(handle, seen, host, device) }
 }
 
 /// Flushes the translations of what was unmapped, and then takes back the pins.

@@ -1,7 +1,8 @@
 //! `grant_table_op` (grant_table.h).
 
 use alloc::sync::Arc;
-use core::ops::ControlFlow;
+use core::mem::offset_of;
+use core::ops::{ControlFlow, Deref};
 
 use abi::grant_table::*;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
@@ -11,7 +12,7 @@ use super::guest::{GuestHandle, read_one, write_one};
 use super::{Args, Caller};
 use crate::Hypervisor;
 use crate::access::self_or_control;
-use crate::addr::{DomId, GrantRef, Mfn, PAGE_SHIFT, PAGE_SIZE};
+use crate::addr::{DomId, GrantRef, GuestVirt, Mfn, PAGE_SHIFT, PAGE_SIZE};
 use crate::domain::Domain;
 use crate::effects::Done;
 use crate::fail::{Errno, Fail};
@@ -55,12 +56,24 @@ const COMMAND: u32 = 0xfff;
 const BATCH: usize = 32;
 
 /// `grant_table_op`: command, array of the command's structures, their number.
-#[inline]
+#[inline(always)]
 pub fn grant_table_op<P: Platform>(
     hv: &Hypervisor<P>,
     caller: &mut Caller<'_>,
     args: &mut Args,
 ) -> Result<Done, Fail> {
+    let is_number = args[2] as u32 as i32 >= 0;
+    match args[0] as u32 {
+        GNTTABOP_MAP_GRANT_REF if is_number => map_each(hv, caller, args),
+        GNTTABOP_UNMAP_GRANT_REF if is_number => unmap(hv, caller, args),
+        GNTTABOP_COPY if is_number => copy_each(hv, caller, args),
+        _ => any_op(hv, caller, args),
+    }
+}
+
+/// Any command. The frequent ones are functions apart, with no more registers and stack than they need.
+#[inline(never)]
+fn any_op<P: Platform>(hv: &Hypervisor<P>, caller: &mut Caller<'_>, args: &mut Args) -> Result<Done, Fail> {
     if (args[2] as u32 as i32) < 0 {
         return Err(Errno::EINVAL.into());
     }
@@ -69,9 +82,9 @@ pub fn grant_table_op<P: Platform>(
         return Err(Errno::EINVAL.into());
     }
     match args[0] as u32 & COMMAND {
-        GNTTABOP_MAP_GRANT_REF => each(hv, args, |op| map(hv, caller, op)),
+        GNTTABOP_MAP_GRANT_REF => map_each(hv, caller, args),
         GNTTABOP_UNMAP_GRANT_REF => unmap(hv, caller, args),
-        GNTTABOP_COPY => each(hv, args, |op| copy(hv, caller, op)),
+        GNTTABOP_COPY => copy_each(hv, caller, args),
         GNTTABOP_UNMAP_AND_REPLACE => each(hv, args, |op| replace(hv, caller, op)),
         GNTTABOP_TRANSFER => each(hv, args, |op: &mut GnttabTransfer| {
             op.status = GNTST_BAD_PAGE;
@@ -90,6 +103,57 @@ pub fn grant_table_op<P: Platform>(
 /// The status field for an outcome.
 fn status(result: Result<(), Status>) -> i16 {
     result.map_or_else(|failed| failed as i16, |()| GNTST_OKAY)
+}
+
+#[inline(never)]
+fn map_each<P: Platform>(hv: &Hypervisor<P>, caller: &Caller<'_>, args: &mut Args) -> Result<Done, Fail> {
+    if args[2] as u32 != 1 {
+        return map_many(hv, caller, args);
+    }
+    // A single one needs no counting.
+    let mut op: GnttabMapGrantRef = read_one(hv, args[1])?;
+    map(hv, caller, &mut op)?;
+    // The answer is in the second half.
+    const ANSWER: usize = offset_of!(GnttabMapGrantRef, dom);
+    let at = GuestVirt::new(args[1].wrapping_add(ANSWER as u64));
+    hv.platform.write_one(at, &op.as_bytes()[ANSWER..]).map_err(|_| Errno::EFAULT)?;
+    Ok(Done::OK)
+}
+
+#[inline(never)]
+fn map_many<P: Platform>(hv: &Hypervisor<P>, caller: &Caller<'_>, args: &mut Args) -> Result<Done, Fail> {
+    each(hv, args, |op| map(hv, caller, op))
+}
+
+#[inline(never)]
+fn copy_each<P: Platform>(hv: &Hypervisor<P>, caller: &Caller<'_>, args: &mut Args) -> Result<Done, Fail> {
+    if args[2] as u32 != 1 {
+        return copy_many(hv, caller, args);
+    }
+    copy_at(hv, caller, args[1])?;
+    Ok(Done::OK)
+}
+
+/// As [`each`]; only the status is written back.
+#[inline(never)]
+fn copy_many<P: Platform>(hv: &Hypervisor<P>, caller: &Caller<'_>, args: &mut Args) -> Result<Done, Fail> {
+    let count = u64::from(args[2] as u32);
+    GuestHandle::<GnttabCopy>::new(args[1], count)?;
+    for _ in 0..count {
+        copy_at(hv, caller, args[1])?;
+        if advance::<P, GnttabCopy>(hv, args).is_break() {
+            return Err(Fail::Again);
+        }
+    }
+    Ok(Done::OK)
+}
+
+#[inline(always)]
+fn copy_at<P: Platform>(hv: &Hypervisor<P>, caller: &Caller<'_>, at: u64) -> Result<(), Fail> {
+    let op: GnttabCopy = read_one(hv, at)?;
+    let status = copy(hv, caller, &op)?;
+    write_one(hv, at.wrapping_add(offset_of!(GnttabCopy, status) as u64), &status)?;
+    Ok(())
 }
 
 /// Carries out an operation on each structure of an array; each is written back before the next is read. The arguments move
@@ -125,11 +189,35 @@ fn advance<P: Platform, T>(hv: &Hypervisor<P>, args: &mut Args) -> ControlFlow<(
     }
 }
 
-fn find<P: Platform>(hv: &Hypervisor<P>, caller: &Caller<'_>, id: DomId) -> Option<Arc<Domain>> {
-    if id == caller.domain.id { Some(caller.domain.clone()) } else { hv.domains.get(id) }
+/// A domain that takes part in an operation.
+enum Party<'a> {
+    /// The caller itself, without a count of its reference.
+    Own(&'a Arc<Domain>),
+    Other(Arc<Domain>),
 }
 
-#[inline]
+impl Deref for Party<'_> {
+    type Target = Arc<Domain>;
+
+    #[inline(always)]
+    fn deref(&self) -> &Arc<Domain> {
+        match self {
+            Party::Own(domain) => domain,
+            Party::Other(domain) => domain,
+        }
+    }
+}
+
+#[inline(always)]
+fn find<'a, P: Platform>(hv: &Hypervisor<P>, caller: &Caller<'a>, id: DomId) -> Option<Party<'a>> {
+    if id == caller.domain.id {
+        Some(Party::Own(caller.domain))
+    } else {
+        hv.domains.get(id).map(Party::Other)
+    }
+}
+
+#[inline(always)]
 fn map<P: Platform>(hv: &Hypervisor<P>, caller: &Caller<'_>, op: &mut GnttabMapGrantRef) -> Result<(), Fail> {
     let Some(granter) = find(hv, caller, DomId::new(op.dom)) else {
         let nowhere = op.flags & (GNTMAP_DEVICE_MAP | GNTMAP_HOST_MAP) == 0;
@@ -149,17 +237,17 @@ fn map<P: Platform>(hv: &Hypervisor<P>, caller: &Caller<'_>, op: &mut GnttabMapG
 }
 
 /// Unmaps: the status is written, then the translations are flushed, then the granter learns of it.
+#[inline(never)]
 fn unmap<P: Platform>(hv: &Hypervisor<P>, caller: &Caller<'_>, args: &mut Args) -> Result<Done, Fail> {
-    let array = GuestHandle::<GnttabUnmapGrantRef>::new(args[1], u64::from(args[2] as u32))?;
     if args[2] as u32 != 1 {
+        GuestHandle::<GnttabUnmapGrantRef>::new(args[1], u64::from(args[2] as u32))?;
         return unmap_many(hv, caller, args);
     }
-    let (unmapped, told) = unmap_one(hv, caller, &array, 0)?;
+    let (unmapped, told) = unmap_one(hv, caller, args[1])?;
     if let Some(unmapped) = unmapped {
         grant::flush_unmapped_one(hv, caller.domain, unmapped);
     }
     told?;
-    let _ = advance::<P, GnttabUnmapGrantRef>(hv, args);
     Ok(Done::OK)
 }
 
@@ -167,13 +255,12 @@ fn unmap<P: Platform>(hv: &Hypervisor<P>, caller: &Caller<'_>, args: &mut Args) 
 #[inline(never)]
 fn unmap_many<P: Platform>(hv: &Hypervisor<P>, caller: &Caller<'_>, args: &mut Args) -> Result<Done, Fail> {
     while args[2] as u32 != 0 {
-        let array = GuestHandle::<GnttabUnmapGrantRef>::new(args[1], u64::from(args[2] as u32))?;
         let mut batch = [const { None }; BATCH];
         let mut outcome = ControlFlow::Continue(());
         let mut fault = Ok(());
         let mut count = 0;
-        for (index, slot) in (0..u64::from(args[2] as u32)).zip(&mut batch) {
-            fault = unmap_one(hv, caller, &array, index).and_then(|(unmapped, told)| {
+        for (_, slot) in (0..args[2] as u32).zip(&mut batch) {
+            fault = unmap_one(hv, caller, args[1]).and_then(|(unmapped, told)| {
                 *slot = unmapped;
                 count += 1;
                 told
@@ -200,18 +287,17 @@ fn unmap_many<P: Platform>(hv: &Hypervisor<P>, caller: &Caller<'_>, args: &mut A
 fn unmap_one<P: Platform>(
     hv: &Hypervisor<P>,
     caller: &Caller<'_>,
-    array: &GuestHandle<GnttabUnmapGrantRef>,
-    index: u64,
+    at: u64,
 ) -> Result<(Option<grant::Unmapped>, Result<(), Errno>), Errno> {
-    let mut op = array.read(hv, index)?;
+    let op: GnttabUnmapGrantRef = read_one(hv, at)?;
     let root = caller.state.root();
     let result = grant::unmap(hv, caller.domain, root, op.handle, op.host_addr, op.dev_bus_addr);
     let (status, unmapped) = match result {
         Ok(unmapped) => (GNTST_OKAY, Some(unmapped)),
         Err(failed) => (failed as i16, None),
     };
-    op.status = status;
-    Ok((unmapped, array.write(hv, index, &op)))
+    let field = at.wrapping_add(offset_of!(GnttabUnmapGrantRef, status) as u64);
+    Ok((unmapped, write_one(hv, field, &status)))
 }
 
 fn replace<P: Platform>(
@@ -225,9 +311,10 @@ fn replace<P: Platform>(
     Ok(())
 }
 
-fn copy<P: Platform>(hv: &Hypervisor<P>, caller: &Caller<'_>, op: &mut GnttabCopy) -> Result<(), Fail> {
+#[inline(always)]
+fn copy<P: Platform>(hv: &Hypervisor<P>, caller: &Caller<'_>, op: &GnttabCopy) -> Result<i16, Fail> {
     let find_side = |side: &GnttabCopyPtr, by_reference: bool| match DomId::new(side.domid) {
-        DomId::SELF => Ok(caller.domain.clone()),
+        DomId::SELF => Ok(Party::Own(caller.domain)),
         // By frame number only of one's own.
         id => match find(hv, caller, id) {
             Some(_) if !by_reference => Err(Status::PermissionDenied),
@@ -239,10 +326,7 @@ fn copy<P: Platform>(hv: &Hypervisor<P>, caller: &Caller<'_>, op: &mut GnttabCop
         find_side(&op.source, from_grant).and_then(|from| Ok((from, find_side(&op.dest, to_grant)?)));
     let (from, to) = match domains {
         Ok(found) => found,
-        Err(failed) => {
-            op.status = failed as i16;
-            return Ok(());
-        }
+        Err(failed) => return Ok(failed as i16),
     };
     fn place<'d>(domain: &'d Arc<Domain>, side: &GnttabCopyPtr, by_reference: bool) -> (Place<'d>, usize) {
         let place = if by_reference {
@@ -253,8 +337,7 @@ fn copy<P: Platform>(hv: &Hypervisor<P>, caller: &Caller<'_>, op: &mut GnttabCop
         (place, usize::from(side.offset))
     }
     let (source, target) = (place(&from, &op.source, from_grant), place(&to, &op.dest, to_grant));
-    op.status = status(grant::copy(hv, caller.domain, source, target, usize::from(op.len))?);
-    Ok(())
+    Ok(status(grant::copy(hv, caller.domain, source, target, usize::from(op.len))?))
 }
 
 /// `GNTTABOP_cache_flush`: checks that the range is the caller's. Caches of this machine are coherent, so cleaning is done at once.

@@ -8,7 +8,7 @@ use abi::xen::MulticallEntry;
 use core::mem::offset_of;
 use zerocopy::IntoBytes;
 
-use super::guest::{GuestHandle, range_ok, write_one};
+use super::guest::{range_ok, write_one};
 use super::{Args, Caller, bounded, dispatch};
 use crate::Hypervisor;
 use crate::addr::GuestVirt;
@@ -31,32 +31,36 @@ pub fn multicall<P: Platform>(
     if !range_ok(args[0], bytes.max(1)) {
         return Err(Fail::Errno(Errno::EFAULT));
     }
-    let entries = GuestHandle::<MulticallEntry>::new(args[0], count)?;
     caller.in_multicall = true;
-    let result = run(hv, caller, entries, args);
+    let result = run(hv, caller, count, args);
     caller.in_multicall = false;
     result
 }
 
+#[inline(always)]
 fn run<P: Platform>(
     hv: &Hypervisor<P>,
     caller: &mut Caller<'_>,
-    entries: GuestHandle<MulticallEntry>,
+    count: u64,
     args: &mut Args,
 ) -> Result<Done, Fail> {
     let start = args[0];
     let mut effects = Effects::NONE;
-    for index in 0..entries.len() {
+    for index in 0..count {
         if index > 0 && hv.platform.interrupt_pending() {
-            return continue_at(start, index, entries.len(), args, effects);
+            return continue_at(start, index, count, args, effects);
         }
         let address = start + index * size_of::<MulticallEntry>() as u64;
-        let mut entry = entries.read(hv, index)?;
-        let mode = caller.state.mode;
-        let value = match dispatch(hv, caller, bounded(entry.op), &mut entry.args) {
+        // What the result field holds does not matter.
+        let [op, _, mut call @ ..] = hv
+            .platform
+            .read_words::<{ size_of::<MulticallEntry>() / 8 }>(GuestVirt::new(address))
+            .map_err(|_| Errno::EFAULT)?;
+        let value = match dispatch(hv, caller, bounded(op), &mut call) {
             Ok(done) => {
                 effects = effects.and(done.effects);
-                if caller.state.mode != mode || done.effects.todo.contains(Todo::REGS_REPLACED) {
+                // An `iret`, perhaps to user mode.
+                if done.effects.todo.contains(Todo::REGS_REPLACED) {
                     // Upstream leaves the new RAX as the result; where the new address space has no such place, nobody looks.
                     let result = address + offset_of!(MulticallEntry, result) as u64;
                     let _ = write_one(hv, result, &caller.state.regs.rax);
@@ -66,12 +70,12 @@ fn run<P: Platform>(
             }
             Err(Fail::Errno(errno)) => errno.as_ret(),
             Err(Fail::Again) => {
-                write_one(hv, address + offset_of!(MulticallEntry, args) as u64, &entry.args)?;
-                return continue_at(start, index, entries.len(), args, effects);
+                write_one(hv, address + offset_of!(MulticallEntry, args) as u64, &call)?;
+                return continue_at(start, index, count, args, effects);
             }
             Err(Fail::AgainWith(more)) => {
-                write_one(hv, address + offset_of!(MulticallEntry, args) as u64, &entry.args)?;
-                return continue_at(start, index, entries.len(), args, effects.and(more));
+                write_one(hv, address + offset_of!(MulticallEntry, args) as u64, &call)?;
+                return continue_at(start, index, count, args, effects.and(more));
             }
             Err(crash) => return Err(crash),
         };

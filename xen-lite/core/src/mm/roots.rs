@@ -70,48 +70,34 @@ fn complete(mut step: impl FnMut() -> Result<(), Stop>) -> Result<(), Errno> {
     Err(Errno::EAGAIN)
 }
 
-/// Which of a vCPU's roots.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Which {
-    /// The kernel's.
-    Kernel,
-    /// The user mode's.
-    User,
-}
-
-/// Changes a root of the running vCPU, which is in kernel mode; a kernel root is loaded at once. Says whether it was another. The old root's reference is dropped; what that leaves to do is in
-/// `state.unfinished_table`. An [`Mfn::INVALID`] user root is none.
+/// Changes a root of the running vCPU, which is in kernel mode: that of its kernel, or of its user mode. A kernel root is loaded
+/// at once. Says whether it was another. The old root's reference is dropped; what that leaves to do is in `state.unfinished_table`. An [`Mfn::INVALID`] user root is none.
 ///
 /// # Errors
-/// `EINVAL` when the frame cannot be a root of this domain; [`Fail::Again`].
-#[inline]
-pub fn switch_root<P: Platform>(
+/// `EINVAL` when the frame cannot be a root of this domain; [`Stop::Again`].
+pub fn switch_root<P: Platform, const KERNEL: bool>(
     hv: &Hypervisor<P>,
     domain: DomId,
     state: &mut VcpuState,
-    which: Which,
     root: Mfn,
-) -> Result<bool, Fail> {
-    let slot = match which {
-        Which::Kernel => &mut state.kernel_root,
-        Which::User => &mut state.user_root,
-    };
+) -> Result<bool, Stop> {
+    let slot = if KERNEL { &mut state.kernel_root } else { &mut state.user_root };
     if *slot == root {
-        if which == Which::Kernel && root != Mfn::INVALID {
+        if KERNEL && root != Mfn::INVALID {
             // Guests take a load of the base pointer for a flush, whatever is loaded.
             frame::flush_all(hv, 1 << (hv.platform.cpu().raw() & 63));
         }
         return Ok(false);
     }
-    if root == Mfn::INVALID && which == Which::Kernel {
-        return Err(Errno::EINVAL.into());
+    if root == Mfn::INVALID && KERNEL {
+        return Err(Stop::Errno(Errno::EINVAL));
     }
     // Only a user root may be none. A guest may well name the frame number that stands for none.
-    if root != Mfn::INVALID || which == Which::Kernel {
+    if root != Mfn::INVALID || KERNEL {
         frame::get_page_type(hv, root, domain, Kind::L4)?;
     }
     let old = core::mem::replace(slot, root);
-    if which == Which::Kernel {
+    if KERNEL {
         // Before the old one may go: the CPU must not walk a frame that is no table any more.
         hv.platform.load_root(root);
         // Mappings of user pages are global (see `frame::pte`), so the old space's outlive the load.

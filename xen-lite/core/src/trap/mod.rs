@@ -240,6 +240,9 @@ pub fn int80<P: Platform>(hv: &Hypervisor<P>, caller: &mut Caller<'_>) -> Result
 /// An invalid opcode: the forced-emulation prefix, or the guest's own fault.
 #[inline(never)]
 fn invalid_opcode<P: Platform>(hv: &Hypervisor<P>, caller: &mut Caller<'_>) -> Result<Effects, Why> {
+    if let Some(effects) = crate::emulate::guest::forced_cpuid(hv, caller) {
+        return Ok(effects);
+    }
     match crate::emulate::guest::forced(hv, caller) {
         Some(result) => result,
         None => inject(hv, caller, vector::UD, 0),

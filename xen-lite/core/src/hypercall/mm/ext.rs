@@ -15,12 +15,12 @@ use crate::Hypervisor;
 use crate::addr::{DomId, GuestVirt, Mfn, PAGE_SIZE};
 use crate::effects::{Done, Effects, Todo};
 use crate::fail::{Errno, Fail};
-use crate::frame::{self, Kind, types};
+use crate::frame::{self, Kind, Stop, types};
 use crate::hypercall::coverage::{Sub, full, refused};
-use crate::hypercall::guest::{GuestHandle, range_ok, read_one};
+use crate::hypercall::guest::{GuestHandle, range_ok, read_one, write_one};
 use crate::hypercall::{Args, Caller};
 use crate::mm::pages;
-use crate::mm::roots::{self, Which};
+use crate::mm::roots;
 use crate::platform::Platform;
 
 /// How far the commands are supported.
@@ -47,6 +47,10 @@ pub const SUBS: &[Sub] = &[
     refused(20, "MMUEXT_UNMARK_SUPER", "large pages, EOPNOTSUPP"),
 ];
 
+/// Operations in a list at most, so that it is looked at for frequent ones: a context switch has two.
+const FEW: u32 = 4;
+const OP_BYTES: u64 = size_of::<MmuextOp>() as u64;
+
 /// Entries that an LDT may have.
 const LDT_ENTRIES: u32 = 8192;
 
@@ -61,31 +65,102 @@ pub fn mmuext_op<P: Platform>(
     caller: &mut Caller<'_>,
     args: &mut Args,
 ) -> Result<Done, Fail> {
-    let single = args[1] as u32 == 1 && DomId::new(args[3] as u16) == DomId::SELF;
-    // What is read here counts only if it is one of the frequent operations; otherwise the list reads it anew.
-    if single
-        && caller.state.unfinished_table.is_none()
-        && let Ok(op) = read_one::<MmuextOp, P>(hv, args[0])
-        && let Some(done) = frequent(hv, caller, args, &op)
-    {
-        return done;
+    let (count, own) = (args[1] as u32, DomId::new(args[3] as u16) == DomId::SELF);
+    if !own || caller.state.unfinished_table.is_some() || !matches!(count, 1..=FEW) {
+        return list(hv, caller, args);
     }
-    list(hv, caller, args)
+    if count > 1 {
+        return few(hv, caller, args);
+    }
+    // What is read here counts only if it is one of the frequent operations; otherwise the list reads it anew.
+    let Ok(op) = read_one::<MmuextOp, P>(hv, args[0]) else { return list(hv, caller, args) };
+    let mut effects = Effects::NONE;
+    let Some(result) = frequent(hv, caller, &op, &mut effects) else { return list(hv, caller, args) };
+    if result.is_err() || caller.state.unfinished_table.is_some() {
+        return stopped(hv, caller, args, result, (0, 1), effects);
+    }
+    report(hv, args, 1);
+    Ok(Done::with(effects))
 }
 
-/// A single operation of those that kernels use all the time, on frames of the caller's own; `None` when it is another. A
-/// function apart, because the registers and the stack that all the others need cost more than these operations do.
+/// Tells the caller how many operations were done, if it wants to know.
+#[inline(always)]
+fn report<P: Platform>(hv: &Hypervisor<P>, args: &Args, count: u32) {
+    if args[2] != 0 {
+        // A guest that gives a bad address does not get to know.
+        let _ = write_one(hv, args[2], &count);
+    }
+}
+
+/// The operation `at` of `count` failed, or left a table to be finished.
+#[cold]
+fn stopped<P: Platform>(
+    hv: &Hypervisor<P>,
+    caller: &mut Caller<'_>,
+    args: &mut Args,
+    result: Result<(), Stop>,
+    (at, count): (u64, u64),
+    effects: Effects,
+) -> Result<Done, Fail> {
+    let mut progress = Progress { at, count, done_at: args[2], before: 0 };
+    let mut result = result.map_err(Fail::from);
+    if result.is_ok() {
+        progress.at += 1;
+        result = roots::finish_table(hv, caller.state);
+    }
+    if result.is_ok() && progress.at < count {
+        return rest(hv, caller, args, progress, effects);
+    }
+    conclude(hv, args, progress, result, effects)
+}
+
+/// Up to [`FEW`] operations on frames of the caller's own, as long as they are frequent ones.
+#[inline(never)]
+fn few<P: Platform>(hv: &Hypervisor<P>, caller: &mut Caller<'_>, args: &mut Args) -> Result<Done, Fail> {
+    let mut effects = Effects::NONE;
+    let count = u64::from(args[1] as u32);
+    for at in 0..count {
+        let op = read_one::<MmuextOp, P>(hv, args[0].wrapping_add(at * OP_BYTES));
+        let result = match &op {
+            Ok(op) => frequent(hv, caller, op, &mut effects),
+            Err(_) => None,
+        };
+        let Some(result) = result else {
+            let progress = Progress { at, count, done_at: args[2], before: 0 };
+            return if at == 0 { list(hv, caller, args) } else { rest(hv, caller, args, progress, effects) };
+        };
+        if result.is_err() || caller.state.unfinished_table.is_some() {
+            return stopped(hv, caller, args, result, (at, count), effects);
+        }
+    }
+    report(hv, args, count as u32);
+    Ok(Done::with(effects))
+}
+
+/// The rest of a list of which the first operations were frequent ones, on frames of the caller's own.
+#[inline(never)]
+fn rest<P: Platform>(
+    hv: &Hypervisor<P>,
+    caller: &mut Caller<'_>,
+    args: &mut Args,
+    progress: Progress,
+    effects: Effects,
+) -> Result<Done, Fail> {
+    let owner = caller.domain.id;
+    go_through(hv, caller, args, progress, owner, effects)
+}
+
+/// One of the operations that kernels use all the time, on frames of the caller's own; `None` when it is another. Apart from
+/// the others, because the registers and the stack that all of them need cost more than these operations do.
 #[inline(always)]
 fn frequent<P: Platform>(
     hv: &Hypervisor<P>,
     caller: &mut Caller<'_>,
-    args: &mut Args,
     op: &MmuextOp,
-) -> Option<Result<Done, Fail>> {
-    let mut effects = Effects::NONE;
-    let mut progress = Progress { at: 0, count: 1, done_at: args[2], before: 0 };
-    let result = match op.cmd {
-        MMUEXT_NEW_BASEPTR => new_base(hv, caller, op, &mut effects),
+    effects: &mut Effects,
+) -> Option<Result<(), Stop>> {
+    Some(match op.cmd {
+        MMUEXT_NEW_BASEPTR => new_base(hv, caller, op, effects),
         MMUEXT_NEW_USER_BASEPTR => new_user_base(hv, caller, op),
         MMUEXT_TLB_FLUSH_LOCAL => {
             flush_everything(hv, own_cpu(hv));
@@ -104,12 +179,7 @@ fn frequent<P: Platform>(
             Ok(())
         }
         _ => return None,
-    };
-    let result = result.and_then(|()| {
-        progress.at = 1;
-        roots::finish_table(hv, caller.state)
-    });
-    Some(conclude(hv, args, progress, result, effects))
+    })
 }
 
 #[inline(always)]
@@ -133,10 +203,23 @@ fn list<P: Platform>(hv: &Hypervisor<P>, caller: &mut Caller<'_>, args: &mut Arg
     if let Some(done) = continues_without_list(args) {
         return Ok(done);
     }
-    let mut progress = Progress::new(hv, args);
-    let ops = GuestHandle::<MmuextOp>::new(args[0], progress.count)?;
+    let progress = Progress::new(hv, args);
+    GuestHandle::<MmuextOp>::new(args[0], progress.count)?;
     let owner = checked_owner(hv, caller, args[3] as u16)?;
-    let mut effects = Effects::NONE;
+    go_through(hv, caller, args, progress, owner, Effects::NONE)
+}
+
+/// Carries out the operations from `progress` on.
+#[inline(always)]
+fn go_through<P: Platform>(
+    hv: &Hypervisor<P>,
+    caller: &mut Caller<'_>,
+    args: &mut Args,
+    mut progress: Progress,
+    owner: DomId,
+    mut effects: Effects,
+) -> Result<Done, Fail> {
+    let ops = GuestHandle::<MmuextOp>::new(args[0], progress.count)?;
     let mut result = Ok(());
     while progress.at < progress.count {
         if progress.at != 0 && hv.platform.interrupt_pending() {
@@ -172,11 +255,11 @@ fn one<P: Platform>(
     match op.cmd {
         MMUEXT_NEW_BASEPTR => {
             own?;
-            new_base(hv, caller, op, effects)
+            Ok(new_base(hv, caller, op, effects)?)
         }
         MMUEXT_NEW_USER_BASEPTR => {
             own?;
-            new_user_base(hv, caller, op)
+            Ok(new_user_base(hv, caller, op)?)
         }
         MMUEXT_PIN_L1_TABLE => pin(hv, caller, mfn, owner, Kind::L1),
         MMUEXT_PIN_L2_TABLE => pin(hv, caller, mfn, owner, Kind::L2),
@@ -222,13 +305,13 @@ fn new_base<P: Platform>(
     caller: &mut Caller<'_>,
     op: &MmuextOp,
     effects: &mut Effects,
-) -> Result<(), Fail> {
+) -> Result<(), Stop> {
     let (owner, mfn) = (caller.domain.id, Mfn::new(op.as_mfn()));
-    let switched = roots::switch_root(hv, owner, caller.state, Which::Kernel, mfn);
+    let switched = roots::switch_root::<P, true>(hv, owner, caller.state, mfn);
     if switched == Ok(true) && crate::mm::drop_ldt(hv, caller.state) {
         *effects = effects.and(Effects::todo(Todo::LOAD_DESCRIPTORS));
     }
-    switched.map(drop).inspect_err(|fail| log_root(owner, mfn, fail))
+    switched.map(drop).inspect_err(|stop| log_root(owner, mfn, stop))
 }
 
 /// The user mode's root becomes another; frame 0 is none.
@@ -237,15 +320,15 @@ fn new_user_base<P: Platform>(
     hv: &Hypervisor<P>,
     caller: &mut Caller<'_>,
     op: &MmuextOp,
-) -> Result<(), Fail> {
+) -> Result<(), Stop> {
     let (owner, mfn) = (caller.domain.id, Mfn::new(op.as_mfn()));
     let root = match mfn {
-        Mfn::INVALID => return Err(Errno::EINVAL.into()),
+        Mfn::INVALID => return Err(Stop::Errno(Errno::EINVAL)),
         mfn if mfn.raw() == 0 => Mfn::INVALID,
         mfn => mfn,
     };
-    let switched = roots::switch_root(hv, owner, caller.state, Which::User, root);
-    switched.map(drop).inspect_err(|fail| log_root(owner, mfn, fail))
+    let switched = roots::switch_root::<P, false>(hv, owner, caller.state, root);
+    switched.map(drop).inspect_err(|stop| log_root(owner, mfn, stop))
 }
 
 fn address(op: &MmuextOp) -> GuestVirt {
@@ -253,8 +336,8 @@ fn address(op: &MmuextOp) -> GuestVirt {
 }
 
 #[cold]
-fn log_root(owner: DomId, mfn: Mfn, fail: &Fail) {
-    if let Fail::Errno(errno) = fail {
+fn log_root(owner: DomId, mfn: Mfn, stop: &Stop) {
+    if let Stop::Errno(errno) = stop {
         log::debug!("{owner}: {mfn} cannot be a base pointer: {errno:?}");
     }
 }
