@@ -214,6 +214,50 @@ fn vcpu_operations() {
 }
 
 #[test]
+fn calls_about_devices_of_a_domain_without_any() {
+    let space = ready();
+    let device = |command: u64| call(&space, number::PHYSDEV_OP, [command, AT, 0, 0, 0, 0]);
+    put(&space, &[7_u32, 0]);
+    assert_eq!(device(5), Ok(0));
+    assert_eq!(get::<[u32; 2]>(&space), [7, 1], "it wants to be told the end");
+    put(&space, &[200_u32, 0]);
+    assert_eq!(device(5), Err(Errno::EINVAL.into()), "as many as there are");
+    put(&space, &[u64::from(abi::xen::DOMID_SELF), 0, 0, 0, 0]);
+    for (command, errno) in [
+        (8, Errno::EPERM),
+        (10, Errno::EPERM),
+        (11, Errno::ENOSYS),
+        (12, Errno::EINVAL),
+        (13, Errno::EPERM),
+        (14, Errno::EPERM),
+        (16, Errno::EPERM),
+        (19, Errno::ENODEV),
+        (24, Errno::EPERM),
+        (25, Errno::EPERM),
+        (28, Errno::EINVAL),
+        (30, Errno::EPERM),
+        (32, Errno::ENOSYS),
+    ] {
+        assert_eq!(device(command), Err(errno.into()), "{command}");
+    }
+    put(&space, &[0x6fff_u64, 0, 0, 0, 0]);
+    assert_eq!(device(13), Err(Errno::ESRCH.into()));
+    let model =
+        |domain: u64, count: u64, list: u64| call(&space, number::DM_OP, [domain, count, list, 0, 0, 0]);
+    for (domain, count, list, errno) in [
+        (2, 0, AT, Errno::ENODATA),
+        (2, 3, AT, Errno::E2BIG),
+        (2, 1, 0xffff_8000_0000_0000, Errno::EFAULT),
+        (0x7ff0, 1, AT, Errno::ESRCH),
+        (1, 1, AT, Errno::EPERM),
+        (2, 1, AT, Errno::EINVAL),
+    ] {
+        assert_eq!(model(domain, count, list), Err(errno.into()), "{domain} {count}");
+    }
+    assert_eq!(call(&space, number::ARCH_0, [AT, 0, 0, 0, 0, 0]), Err(Errno::EPERM.into()));
+}
+
+#[test]
 fn the_console_is_the_first_domains() {
     let space = ready();
     let io = |args| call(&space, number::CONSOLE_IO, args);

@@ -238,3 +238,27 @@ fn the_date_reaches_all_domains() {
         assert_eq!(date(domain), (4, 4_999_999_998, 7));
     }
 }
+
+#[test]
+fn the_periodic_timer_of_another_vcpu_starts_when_that_vcpu_runs() {
+    let hv = machine_of(32, 1);
+    let (domain, vcpu, port) = timed_guest(&hv);
+    assert_eq!(set_periodic_of(&hv, &vcpu, MIN_PERIOD - 1), Err(Errno::EINVAL));
+    assert_eq!(set_periodic_of(&hv, &vcpu, u64::MAX), Err(Errno::EINVAL));
+    assert_eq!(vcpu.pending.load(Ordering::Relaxed), 0, "refused: nothing is to be done");
+    let effects = set_periodic_of(&hv, &vcpu, 2 * MS).unwrap();
+    assert_eq!(effects.kick, 1, "the CPU that runs it must look");
+    assert_eq!(hv.platform.timer(), NEVER, "only its own CPU arms it");
+    take_over(&hv, &vcpu);
+    assert_eq!(vcpu.pending.load(Ordering::Relaxed) & Pending::TIMER.bits(), 0);
+    let first = hv.platform.timer();
+    assert!((2 * MS..3 * MS).contains(&first), "{first}");
+    for round in 1..4 {
+        let _ = tick_at(&hv, first + (round - 1) * 2 * MS);
+        assert!(fired(&hv, &domain, port), "round {round}");
+    }
+    let _ = set_periodic_of(&hv, &vcpu, 0).unwrap();
+    take_over(&hv, &vcpu);
+    let _ = tick_at(&hv, 20 * MS);
+    assert!(!fired(&hv, &domain, port));
+}
