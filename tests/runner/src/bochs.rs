@@ -76,7 +76,7 @@ const RUNS: &[Run] = &[
         cpus: 2,
         options: "dom0_mem=128M",
         kernel: "dom0",
-        args: "script=\"create hello; wait hello 'hello' 60; poweroff\"",
+        args: "script=\"create hello; wait hello Rust 60; poweroff\"",
         initrd: Some("initrd"),
         wanted: &["SMAP", "SCRIPT ok"],
         forbidden: "SCRIPT failed",
