@@ -15,6 +15,8 @@ extern crate alloc;
 
 mod acpi;
 mod apic;
+#[cfg(feature = "audit")]
+mod audit;
 mod boot;
 mod build_id;
 mod console;

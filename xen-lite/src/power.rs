@@ -20,6 +20,8 @@ const DEBUG_EXIT: u16 = 0xf4;
 /// Stops the machine, as the core asks when the first domain ends.
 pub fn stop(how: Power) -> ! {
     x86_64::instructions::interrupts::disable();
+    #[cfg(feature = "audit")]
+    crate::audit::last();
     smp::stop_others();
     if how != Power::Off && first_domain_crashed() {
         crash();

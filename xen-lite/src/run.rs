@@ -22,6 +22,8 @@ use crate::{memory, platform, time};
 #[inline(never)]
 pub fn finish(cpu: &'static PerCpu, result: Result<Effects, Why>) -> Resume {
     let mut result = result;
+    #[cfg(feature = "audit")]
+    crate::audit::attend(cpu);
     loop {
         let effects = carry_out(cpu, result);
         if effects.todo.contains(Todo::RESCHEDULE) {
@@ -222,10 +224,12 @@ pub fn choose(cpu: &'static PerCpu) -> Result<Effects, Why> {
 }
 
 /// Waits with interrupts on until one of them asks to choose again.
-fn idle(cpu: &PerCpu) {
+fn idle(cpu: &'static PerCpu) {
     loop {
         x86_64::instructions::interrupts::enable_and_hlt();
         x86_64::instructions::interrupts::disable();
+        #[cfg(feature = "audit")]
+        crate::audit::attend(cpu);
         let effects = cpu.idle_effects.replace(Effects::NONE);
         platform::kick(effects.kick);
         if effects.todo.contains(Todo::RESCHEDULE) {
