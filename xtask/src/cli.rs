@@ -1,6 +1,6 @@
 //! The command line.
 
-use crate::{bench, build, check, doctor, iso, paths::Paths, run, test};
+use crate::{bench, build, check, doctor, iso, miri, paths::Paths, run, test};
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -27,6 +27,12 @@ enum Command {
     Test(TestArgs),
     /// The quick gate: format, clippy, host tests, layering (no emulator needed)
     Check,
+    /// Run the core's tests under Miri, which takes a quarter of an hour; with names, only those
+    Miri {
+        /// Run only the tests whose path holds one of these texts
+        #[arg(value_name = "NAME")]
+        filters: Vec<String>,
+    },
     /// Measure operations, boot, memory and size against upstream Xen, in executed instructions
     Bench,
     /// Make a bootable CD image, target/image/xen-lite.iso, for GRUB machines and emulators
@@ -108,6 +114,7 @@ impl Cli {
             Command::Run(args) => run::run(&paths, &args),
             Command::Build(args) => build::everything(&paths, &args).map(|()| ExitCode::SUCCESS),
             Command::Test(args) => test::test(&paths, &args),
+            Command::Miri { filters } => miri::miri(&paths, &filters),
             Command::Check => check::check(&paths),
             Command::Bench => bench::bench(&paths),
             Command::Iso(args) => iso::make(&paths, &args).map(|()| ExitCode::SUCCESS),

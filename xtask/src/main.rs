@@ -1,4 +1,4 @@
-//! The one entry point for people: `cargo xtask run, build, test, check, bench, iso, doctor`.
+//! The one entry point for people: `cargo xtask run, build, test, check, miri, bench, iso, doctor`.
 //!
 //! Each command first provides what it needs ([`provide`]) and says so, then does its work:
 //!
@@ -13,6 +13,7 @@
 //! | [`run`], [`iso`] | start the result, or make a CD of it |
 //! | [`fixtures`] | prepares what only the tests boot |
 //! | [`check`], [`test`] | the two gates |
+//! | [`miri`] | the core's tests, interpreted |
 //! | [`bench`] | figures beside those of upstream |
 //! | [`doctor`] | says what is there and what is missing |
 #![forbid(unsafe_code)]
@@ -27,6 +28,7 @@ mod image;
 mod initrd;
 mod iso;
 mod kernel;
+mod miri;
 mod paths;
 mod provide;
 mod run;
