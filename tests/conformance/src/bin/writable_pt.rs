@@ -182,7 +182,7 @@ fn arithmetic(set: &Set) {
     store!(set, "segment", 1, 0, 0, 0x1230, 0, ".byte 0x3e", "mov [rdi], rsi");
     store!(set, "address-size", 1, 0, 0, 0x1230, 0, "mov [edi], rsi");
     store!(set, "pop16", 1, 0, 0, 0x1230, 0, "push rsi", "pop word ptr [rdi]", "lea rsp, [rsp + 6]");
-    for (name, old) in [("low", 0x1230), ("all", u64::MAX & !1), ("high", 1 << 62 | 0x4002)] {
+    for (name, old) in [("low", 0x1230), ("all", !1), ("high", 1 << 62 | 0x4002)] {
         let name = |text: &str| alloc::format!("{text}.{name}");
         store!(set, name("shl1"), 1, 0, old, 0, 0, "shl qword ptr [rdi], 1");
         store!(set, name("shr3"), 1, 0, old, 0, 0, "shr qword ptr [rdi], 3");
