@@ -131,7 +131,7 @@ pub fn get_extended<P: Platform>(hv: &Hypervisor<P>, target: &ControlOver, op: &
         op.set_vcpuextstate(wanted);
         return WRITE_BACK;
     }
-    let (content, effects) = stopped(hv, vcpu, |state| Ok(content(hv, state, supported)))?;
+    let (content, effects) = stopped(hv, vcpu, |state| content(hv, state, supported))?;
     if wanted.size == content.len() as u64 {
         write_bytes(hv, wanted.buffer.addr(), &content)?;
     }
@@ -141,16 +141,18 @@ pub fn get_extended<P: Platform>(hv: &Hypervisor<P>, target: &ControlOver, op: &
 }
 
 /// XCR0, components ever enabled, area; only the first two while nothing but x87 and SSE was used, which the context has.
-fn content<P: Platform>(hv: &Hypervisor<P>, state: &VcpuState, supported: u64) -> Vec<u8> {
-    let saved: Vec<u8> = bytes(state).collect();
-    let used = (state.xcr0 | word(&saved, HEADER.start)) & supported;
+fn content<P: Platform>(hv: &Hypervisor<P>, state: &VcpuState, supported: u64) -> Result<Vec<u8>, Errno> {
+    let present = bytes(state).skip(HEADER.start).take(8);
+    let present = present.enumerate().fold(0, |word, (n, byte)| word | u64::from(byte) << (8 * n));
+    let used = (state.xcr0 | present) & supported;
     let extended = used & !(xcr0::X87 | xcr0::SSE) != 0;
-    let mut out = Vec::from(if extended { state.xcr0 } else { 0 }.to_le_bytes());
+    let size = if extended { area(hv, used) } else { 0 };
+    let mut out = Vec::new();
+    out.try_reserve_exact(HEAD + size).map_err(|_| Errno::ENOMEM)?;
+    out.extend_from_slice(&if extended { state.xcr0 } else { 0 }.to_le_bytes());
     out.extend_from_slice(&if extended { used } else { 0 }.to_le_bytes());
-    if extended {
-        out.extend(saved.into_iter().chain(core::iter::repeat(0)).take(area(hv, used)));
-    }
-    out
+    out.extend(bytes(state).chain(core::iter::repeat(0)).take(size));
+    Ok(out)
 }
 
 /// `setvcpuextstate`.
