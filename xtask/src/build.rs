@@ -3,6 +3,7 @@
 //! | file | what it is |
 //! |---|---|
 //! | `xen-lite` | the ELF32 that boot loaders take |
+//! | `xen-lite-audit` | the same with an auditor and all checks of a debug build, which the integration tests boot |
 //! | `xen-lite.syms` | the same as linked, an ELF64 with symbols, for a debugger |
 //! | `dom0` | the control domain's kernel |
 //! | `guests/NAME` | a sample or test guest |
@@ -47,14 +48,27 @@ pub fn everything(paths: &Paths, args: &BuildArgs) -> Result<()> {
 /// If it does not compile, holds vector instructions, or cannot be wrapped for boot loaders.
 pub fn hypervisor(paths: &Paths) -> Result<()> {
     say::step("building the hypervisor");
-    let built = compile(paths, "xen-lite", &["--bin", "xen-lite"])?;
+    hypervisor_as(paths, "xen-lite", "release", &[])
+}
+
+/// Builds the hypervisor with an auditor and all checks, for tests.
+///
+/// # Errors
+/// As [`hypervisor`].
+pub fn audited_hypervisor(paths: &Paths) -> Result<()> {
+    say::step("building the hypervisor with its auditor");
+    hypervisor_as(paths, runner::artifacts::AUDITED, "fuzz", &["--features", "audit"])
+}
+
+fn hypervisor_as(paths: &Paths, name: &str, profile: &str, more: &[&str]) -> Result<()> {
+    let built = compile_as(paths, "xen-lite", profile, &[&["--bin", "xen-lite"], more].concat())?;
     let (_, linked) = built.first().context("cargo built no hypervisor")?;
     let elf64 = std::fs::read(linked).with_context(|| format!("reading {}", linked.display()))?;
     let instructions = simd::check(&elf64)?;
     let elf32 = image::wrap(&elf64)?;
-    write(&paths.image.join("xen-lite"), &elf32)?;
-    write(&paths.image.join("xen-lite.syms"), &elf64)?;
-    let shown = paths.shown(&paths.image.join("xen-lite"));
+    write(&paths.image.join(name), &elf32)?;
+    write(&paths.image.join(format!("{name}.syms")), &elf64)?;
+    let shown = paths.shown(&paths.image.join(name));
     say::note(&format!(
         "{shown}: {} KiB, {instructions} instructions, none of SSE or x87",
         elf32.len() / 1024
@@ -181,8 +195,17 @@ fn guest_name(path: &Path) -> Result<String> {
 
 /// Compiles targets of `package` for the bare machine; returns the names and files of the executables.
 fn compile(paths: &Paths, package: &str, targets: &[&str]) -> Result<Vec<(String, PathBuf)>> {
+    compile_as(paths, package, "release", targets)
+}
+
+fn compile_as(
+    paths: &Paths,
+    package: &str,
+    profile: &str,
+    targets: &[&str],
+) -> Result<Vec<(String, PathBuf)>> {
     let mut command = paths.cargo();
-    command.args(["build", "--release", "--target", BARE_METAL, "--package", package]).args(targets);
+    command.args(["build", "--profile", profile, "--target", BARE_METAL, "--package", package]).args(targets);
     command.arg("--message-format=json-render-diagnostics").stdout(Stdio::piped());
     let mut child = command.spawn().context("starting cargo")?;
     let output = child.stdout.take().context("cargo's output is not connected")?;

@@ -95,6 +95,7 @@ fn prepare(paths: &Paths, cases: &[Case], options: &Options) -> Result<()> {
     let xen_lite = runs.iter().any(|(_, hypervisor)| *hypervisor == Hypervisor::XenLite);
     if !conforming.is_empty() || xen_lite || bochs::is_asked_for(options) {
         build::hypervisor(paths)?;
+        build::audited_hypervisor(paths)?;
     }
     if runs.iter().any(|(case, _)| matches!(case.loader, Loader::Grub(_))) {
         fixtures::disks(paths)?;

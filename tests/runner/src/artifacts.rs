@@ -5,6 +5,9 @@
 
 use std::path::{Path, PathBuf};
 
+/// The hypervisor with its auditor, in the image folder.
+pub const AUDITED: &str = "xen-lite-audit";
+
 /// The folders and files that a run of the suite needs.
 #[derive(Clone, Debug)]
 pub struct Artifacts {
@@ -25,6 +28,11 @@ impl Artifacts {
     /// The hypervisor image itself.
     pub fn xen_lite(&self) -> PathBuf {
         self.file("xen-lite")
+    }
+
+    /// The same with its auditor and all checks of a debug build.
+    pub fn audited(&self) -> PathBuf {
+        self.file(AUDITED)
     }
 
     /// The log of the run with this name.

@@ -48,7 +48,7 @@ fn machine(case: &Case, hypervisor: Hypervisor, files: &Artifacts) -> Result<Mac
         Loader::Grub(image) => Boot::Cdrom(existing(&files.file(image))?),
         Loader::Qemu => {
             let (path, common) = match hypervisor {
-                Hypervisor::XenLite => (files.xen_lite(), XEN_LITE_OPTIONS),
+                Hypervisor::XenLite => (files.audited(), XEN_LITE_OPTIONS),
                 Hypervisor::Upstream => (files.upstream_xen.clone(), UPSTREAM_OPTIONS),
             };
             let mut modules = Vec::new();
@@ -104,7 +104,24 @@ fn attempt(case: &Case, hypervisor: Hypervisor, files: &Artifacts, slow: u32) ->
         }
     }
     let ended = judge_end(&case.end, &mut console, seconds(END_LIMIT), last)?;
-    Ok(ended.or_else(|| said_forbidden(&console.transcript(), &forbidden)))
+    let transcript = console.transcript();
+    let audited = hypervisor == Hypervisor::XenLite && case.loader == Loader::Qemu && is_orderly(case);
+    Ok(ended
+        .or_else(|| said_forbidden(&transcript, &forbidden))
+        .or_else(|| if audited { unaudited(&transcript) } else { None }))
+}
+
+/// Whether the machine ends by itself, and not by a panic: then the auditor has the last word.
+fn is_orderly(case: &Case) -> bool {
+    case.end != End::StaysOn && !case.allowed.iter().any(|text| text == "Panic on CPU")
+}
+
+/// What the auditor says when all is well, and when it says so.
+const CLEAN: [&str; 2] = ["audit: ", " frames, clean (the machine stops)"];
+
+fn unaudited(transcript: &str) -> Option<String> {
+    let said = transcript.lines().any(|line| CLEAN.iter().all(|part| line.contains(part)));
+    (!said).then(|| "the auditor did not say at the end that all frames are clean".to_string())
 }
 
 fn explain(text: &str, missed: &Missed, limit: u64) -> String {
