@@ -11,7 +11,7 @@ use spin::Mutex;
 use xen_lite_core::addr::CpuId;
 use xen_lite_core::frame;
 use xen_lite_core::frame::MAX_CPUS;
-use xen_lite_core::frame::audit::Extra;
+use xen_lite_core::frame::audit::{Count, Extra};
 
 use crate::cpu::{PerCpu, percpu};
 use crate::hypervisor::{hv, try_hv};
@@ -25,11 +25,15 @@ static ATTENDED: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS]
 static AUDITS: AtomicU64 = AtomicU64::new(0);
 /// What the vCPUs hold that run on attending CPUs.
 static HELD: Mutex<Vec<Extra>> = Mutex::new(Vec::new());
+/// Room for the audits, taken before any guest runs: later there may be no memory left.
+static COUNTS: Mutex<Vec<Count>> = Mutex::new(Vec::new());
 /// Domains that there were when it was looked last.
 static DOMAINS: AtomicUsize = AtomicUsize::new(0);
 
 /// How long the others may take to come, in nanoseconds.
 const PATIENCE: u64 = 10_000_000_000;
+/// References that fit without more memory: those of 64 vCPUs.
+const HELD_ROOM: usize = 64 * 32;
 /// Findings that are shown.
 const SHOWN: usize = 20;
 
@@ -38,6 +42,10 @@ const SHOWN: usize = 20;
 pub fn attend(cpu: &'static PerCpu) {
     wait(cpu);
     let now = hv().domains.count();
+    if DOMAINS.load(Ordering::Acquire) == 0 {
+        COUNTS.lock().resize(hv().frames.len() as usize, Count::default());
+        HELD.lock().reserve(HELD_ROOM);
+    }
     if DOMAINS.swap(now, Ordering::AcqRel) > now {
         all(cpu, "a domain is gone");
     }
@@ -91,8 +99,10 @@ fn all(cpu: &'static PerCpu, why: &str) {
         core::hint::spin_loop();
     }
     name_held(cpu);
-    let held = core::mem::take(&mut *HELD.lock());
-    let findings = frame::audit::audit(hv(), &held);
+    let mut held = HELD.lock();
+    let findings = frame::audit::audit_in(hv(), &held, &mut COUNTS.lock());
+    held.clear();
+    drop(held);
     if findings.is_empty() {
         console::emergency(format_args!("audit: {} frames, clean ({why})", hv().frames.len()));
     }

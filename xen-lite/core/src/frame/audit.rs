@@ -79,15 +79,16 @@ impl fmt::Display for Finding {
     }
 }
 
-#[derive(Clone, Copy, Default)]
-struct Count {
+/// What was counted of one frame: room for an audit, which needs one for each frame.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Count {
     typed: u32,
     general: u32,
 }
 
 struct Audit<'a, P: Platform> {
     hv: &'a Hypervisor<P>,
-    counts: Vec<Count>,
+    counts: &'a mut [Count],
     findings: Vec<Finding>,
 }
 
@@ -105,7 +106,13 @@ pub fn running(state: &VcpuState) -> impl Iterator<Item = Extra> + '_ {
 
 /// Recounts all frames. `extra` are the references that no table shows.
 pub fn audit<P: Platform>(hv: &Hypervisor<P>, extra: &[Extra]) -> Vec<Finding> {
-    let counts = vec![Count::default(); hv.frames.len() as usize];
+    let mut counts = vec![Count::default(); hv.frames.len() as usize];
+    audit_in(hv, extra, &mut counts)
+}
+
+/// As [`audit`], in room for as many counts as there are frames: for a machine that may have no memory left.
+pub fn audit_in<P: Platform>(hv: &Hypervisor<P>, extra: &[Extra], counts: &mut [Count]) -> Vec<Finding> {
+    counts.fill(Count::default());
     let mut audit = Audit { hv, counts, findings: Vec::new() };
     extra.iter().for_each(|reference| match *reference {
         Extra::Page(mfn) => audit.count(mfn).general += 1,
