@@ -201,7 +201,7 @@ fn selectors_that_are_gone() -> Outcome {
                 }
             };
             step(set(8), "setting a table")?;
-            let selector = 8 * (1 + round % 7) | if local { 7 } else { 3 };
+            let selector = (8 * (1 + round % 7)) | if local { 7 } else { 3 };
             trapped!("mov ds, {s:e}", "mov es, {s:e}", "mov fs, {s:e}", "mov gs, {s:e}"; s = in(reg) selector);
             step(set(0), "taking the table away")?;
             // A short sleep, and a yield.

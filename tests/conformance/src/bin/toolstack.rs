@@ -103,7 +103,10 @@ fn creation(change: &dyn Fn(&mut DomctlCreatedomain)) -> Domctl {
     request
 }
 
-fn create(domain: u16, change: &dyn Fn(&mut DomctlCreatedomain)) -> (Answer, u16) {
+/// What a case changes of a request that would succeed.
+type Change<'a> = &'a dyn Fn(&mut DomctlCreatedomain);
+
+fn create(domain: u16, change: Change<'_>) -> (Answer, u16) {
     let mut request = creation(change);
     request.domain = domain;
     let answer = call(DOMCTL, [at_mut(&mut request), 0, 0, 0, 0]);
@@ -112,7 +115,7 @@ fn create(domain: u16, change: &dyn Fn(&mut DomctlCreatedomain)) -> (Answer, u16
 
 /// What is no domain.
 fn refused_creations() {
-    let tries: [(&str, u16, &dyn Fn(&mut DomctlCreatedomain)); 9] = [
+    let tries: [(&str, u16, Change<'_>); 9] = [
         ("existing", 0, &|_| {}),
         ("reserved", 0x7ff5, &|create| create.max_vcpus = 0),
         ("flags", 50, &|create| create.flags = 1 << 31),

@@ -525,6 +525,9 @@ fn map(frame: &Frame, entry: u64, flags: u64) -> Answer {
     call(UPDATE_VA_MAPPING, [frame.va, entry, flags, 0, 0])
 }
 
+/// Maps a frame by an entry, flushes in some way, and says what both answered.
+type Flush<'a> = &'a dyn Fn(&Frame, u64) -> String;
+
 /// After a flush that names a vCPU, it uses no old translation.
 fn flushes(worker: Worker) {
     let id = worker.id;
@@ -538,7 +541,7 @@ fn flushes(worker: Worker) {
         request.set_vcpumask(GuestPtr::new(at(&mask)));
         call(MMUEXT_OP, [at(&request), 1, 0, SELF, 0])
     };
-    let rounds: [(&str, &dyn Fn(&Frame, u64) -> String); 6] = [
+    let rounds: [(&str, Flush<'_>); 6] = [
         ("all", &|frame, entry| format!("{} {}", map(frame, entry, 0), extended(MMUEXT_TLB_FLUSH_ALL, 0, 0))),
         ("invlpg-all", &|frame, entry| {
             format!("{} {}", map(frame, entry, 0), extended(MMUEXT_INVLPG_ALL, frame.va, 0))

@@ -122,7 +122,8 @@ pub fn gaps(page: &str, seen: &Seen) -> Vec<String> {
         if works && !answers.worked && !THE_END.contains(&key) {
             gaps.push(format!("{}.{} {name} is {state}, but no row shows it at work", key.0, key.1));
         }
-        if !answers.refused && !(works && listed(NEVER_REFUSED, key)) {
+        let never_refused = works && listed(NEVER_REFUSED, key);
+        if !answers.refused && !never_refused {
             gaps.push(format!("{}.{} {name} is {state}, but no row shows it refused", key.0, key.1));
         }
     }

@@ -324,12 +324,16 @@ impl<P: Platform> Audit<'_, P> {
             let (word, _) = self.words(Mfn::new(mfn));
             let here = (State::of(word) == State::Owned).then(|| refs::owner(word));
             if here != owner {
-                owner.map(|domain| *owned.entry(domain).or_default() += run);
+                if let Some(domain) = owner {
+                    *owned.entry(domain).or_default() += run;
+                }
                 (owner, run) = (here, 0);
             }
             run += 1;
         }
-        owner.map(|domain| *owned.entry(domain).or_default() += run);
+        if let Some(domain) = owner {
+            *owned.entry(domain).or_default() += run;
+        }
         let mut next = Some(DomId::DOM0);
         while let Some(domain) = next.and_then(|id| self.hv.domains.next_from(id)) {
             let counted = owned.get(&domain.id).copied().unwrap_or(0);

@@ -152,5 +152,5 @@ fn finish_slow<P: Platform>(hv: &Hypervisor<P>, state: &mut VcpuState, mfn: Mfn)
 /// Notes a table of the running vCPU that was left unfinished, beside one that may be noted already. A call begins with none, and
 /// leaves two at most.
 pub fn note_unfinished(state: &mut VcpuState, mfn: Mfn) {
-    state.unfinished_too = core::mem::replace(&mut state.unfinished_table, Some(mfn));
+    state.unfinished_too = state.unfinished_table.replace(mfn);
 }
