@@ -35,9 +35,7 @@ mod tests {
 
     #[test]
     fn absent_entries_may_not_name_ram() {
-        for harmless in
-            [0, END, 0x000f_ffff_ffff_f000, !PRESENT, 0x200 | 1 << 60, 0x1234_5001, END | 0x80]
-        {
+        for harmless in [0, END, 0x000f_ffff_ffff_f000, !PRESENT, 0x200 | 1 << 60, 0x1234_5001, END | 0x80] {
             assert!(is_safe(harmless, END), "{harmless:#x}");
         }
         for harmful in [0x1000, 0x1234_5000, END - 0x1000, 0x3fff_f000 | 1 << 63, 0x80, 0x1000 | 1 << 58] {
