@@ -16,7 +16,6 @@ pub fn handle(cpu: &PerCpu, number: u8) -> Effects {
             xen_lite_core::time::tick(hv(), cpu.id, time::now())
         }
         vector::RESCHEDULE => {
-            platform::kick_arrived(cpu.id);
             apic::end_of_interrupt();
             Effects::todo(Todo::RESCHEDULE)
         }

@@ -5,7 +5,6 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use xen_lite_core::addr::{CpuId, GuestVirt, MachineAddr, Mfn, PAGE_SIZE};
 use xen_lite_core::domain::{Selectors, Vcpu};
 use xen_lite_core::effects::Effects;
-use xen_lite_core::frame::MAX_CPUS;
 use xen_lite_core::platform::{BaseOf, Clock, Fault, Flush, Platform, Power};
 
 use zerocopy::{FromBytes, IntoBytes};
@@ -283,18 +282,9 @@ fn present() -> u64 {
     u64::MAX >> (64 - percpu::count().clamp(1, 64))
 }
 
-/// CPUs on their way to choose again: an interrupt for that was sent, and has not arrived.
-static KICKED: AtomicU64 = AtomicU64::new(0);
-const _: () = assert!(MAX_CPUS <= 64);
-
-/// Interrupts other CPUs so that they choose again. One whose interrupt has not arrived yet is not sent another: what the caller
-/// did before is seen when it arrives.
+/// Interrupts other CPUs so that they choose again.
 pub fn kick(cpus: u64) {
-    let wanted = cpus & present() & !(1 << PerCpu::get().id.raw());
-    if wanted == 0 {
-        return;
-    }
-    let mut left = wanted & !KICKED.fetch_or(wanted, Ordering::AcqRel);
+    let mut left = cpus & present() & !(1 << PerCpu::get().id.raw());
     while left != 0 {
         let id = CpuId::new(left.trailing_zeros());
         left &= left - 1;
@@ -302,11 +292,6 @@ pub fn kick(cpus: u64) {
             apic::send(cpu.apic_id, vector::RESCHEDULE);
         }
     }
-}
-
-/// The interrupt that [`kick`] sent is here.
-pub fn kick_arrived(id: CpuId) {
-    KICKED.fetch_and(!(1 << id.raw()), Ordering::AcqRel);
 }
 
 /// Drops the translations of the calling CPU that are not global.
