@@ -26,7 +26,7 @@ static HEAP: TalcLock<Mutex<()>, GlobalAllocSource<Blocks>> =
     // SAFETY: S-11: `Blocks` hands out memory that nobody else uses.
     TalcLock::new(GlobalAllocSource::with_block_size(Blocks, BLOCK));
 
-const FIRST_SIZE: usize = 2 * BLOCK;
+const FIRST_SIZE: usize = BLOCK;
 
 #[repr(C, align(4096))]
 struct First(UnsafeCell<[u8; FIRST_SIZE]>);
@@ -82,13 +82,4 @@ unsafe impl GlobalAlloc for Blocks {
             pieces(physical / PAGE, frames_of(layout)).for_each(|(mfn, order)| frame::free(hv(), mfn, order));
         }
     }
-}
-
-/// A page of its own, for good: its machine address. Only while the heap is in the image.
-pub fn page() -> u64 {
-    let layout = Layout::from_size_align(PAGE as usize, PAGE as usize).expect("a page is a valid layout");
-    // SAFETY: S-11: the size is not zero; the memory is never freed.
-    let page = unsafe { alloc::alloc::alloc_zeroed(layout) };
-    assert!(!page.is_null(), "no heap for a page");
-    page as u64 - layout::IMAGE
 }

@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | 0xffff800000000000 | 256 | machine-to-physical table, read-only for guests (fixed by the public interface) |
 //! | 0xffff820000000000 | 260 | per CPU, 2 MiB apart: 16 pages of GDT, 16 pages of LDT, a page with what entries need |
-//! | 0xffff820040000000 | 260 | per CPU, 2 MiB apart: stacks (but the first CPU's) |
+//! | 0xffff820040000000 | 260 | per CPU, 2 MiB apart: stacks |
 //! | 0xffff828000000000 | 261 | registers of devices, uncached |
 //! | 0xffff82d040000000 | 261 | the image, at this address plus its physical one |
 //! | 0xffff830000000000 | 262–271 | direct map of all RAM (up to 5 TiB) |

@@ -4,9 +4,11 @@ use core::fmt;
 
 use xen_lite_core::domain::Registers;
 
-use crate::boot::STACK_SIZE;
+use crate::boot;
 use crate::console;
 use crate::cpu::PerCpu;
+use crate::layout;
+use crate::memory::STACK_SIZE;
 use crate::power;
 use crate::smp;
 use crate::symbols::{self, Code};
@@ -115,12 +117,12 @@ fn trace(stack: u64, frame: u64) {
     }
 }
 
-/// End of the stack that a stack pointer is on: the CPU's own, or at least the page.
+/// End of the stack that a stack pointer is on: the boot stack, the CPU's own, or at least the page.
 fn stack_end(stack: u64) -> u64 {
-    let page = (stack | 0xfff) + 1;
-    if !PerCpu::is_ready() {
-        return page;
-    }
-    let top = PerCpu::get().stack.get();
-    if stack < top && top - stack < STACK_SIZE as u64 { top } else { page }
+    let (start, end) = boot::stack();
+    let boot = layout::IMAGE + start..layout::IMAGE + end;
+    let top = if PerCpu::is_ready() { PerCpu::get().stack.get() } else { 0 };
+    let own = top.saturating_sub(STACK_SIZE)..top;
+    let all = [boot, own];
+    all.iter().find(|range| range.contains(&stack)).map_or((stack | 0xfff) + 1, |range| range.end)
 }

@@ -9,8 +9,19 @@ use core::arch::global_asm;
 
 use crate::layout;
 
-/// Bytes of the boot stack, which becomes CPU 0's stack. Decompressing a kernel needs most of it.
-pub const STACK_SIZE: usize = 128 << 10;
+/// Bytes of the boot stack. Decompressing a kernel needs most of it.
+const STACK_SIZE: usize = 128 << 10;
+/// Bytes of the page below it, which is not mapped once the final page tables are loaded.
+const GUARD_SIZE: usize = 4 << 10;
+
+/// Bounds of the boot stack with its guard page: physical addresses. It is the last of what only boot needs.
+pub fn stack() -> (u64, u64) {
+    unsafe extern "C" {
+        static boot_stack_guard: u8;
+        static boot_stack_top: u8;
+    }
+    (&raw const boot_stack_guard as u64, &raw const boot_stack_top as u64)
+}
 
 global_asm!(
     r#"
@@ -143,7 +154,7 @@ boot_entry_64:
     xorl    %eax, %eax
     movl    %eax, %fs
     movl    %eax, %gs
-    movabsq ${stack} + {stack_size}, %rsp
+    movabsq ${image} + boot_stack_top, %rsp
     movl    %ebp, %edi
     movl    %esi, %esi
     xorl    %ebp, %ebp
@@ -169,13 +180,18 @@ boot_l3_image:  .skip 4096
 boot_l2:        .skip 4096 * 4
 boot_scratch:   .skip 64
 boot_scratch_top:
+    .balign 4096
+    .globl  boot_stack_guard, boot_stack_top
+boot_stack_guard: .skip {guard_size} + {stack_size}
+boot_stack_top:
 
     .text
     "#,
     image_l4 = const (layout::IMAGE >> 39) & 511,
     image_l3 = const (layout::IMAGE >> 30) & 511,
     direct_l4 = const (layout::DIRECT >> 39) & 511,
-    stack = sym super::BOOT_STACK,
+    image = const layout::IMAGE,
+    guard_size = const GUARD_SIZE,
     stack_size = const STACK_SIZE,
     start = sym super::start,
     options(att_syntax)

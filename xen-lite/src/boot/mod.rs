@@ -8,7 +8,7 @@ mod dom0;
 mod entry;
 pub mod info;
 
-pub use entry::STACK_SIZE;
+pub use entry::stack;
 
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -25,27 +25,11 @@ use xen_lite_core::{Hypervisor, domain::Domains};
 use crate::cpu::features::Features;
 use crate::cpu::{self, PerCpu, descriptors, percpu};
 use crate::entry::guarded;
+use crate::hypervisor::hv;
 use crate::memory::{Memory, PAGE};
 use crate::platform::{self, Machine};
-use crate::{acpi, apic, console, heap, hypervisor, memory, power, run, smp, time};
+use crate::{acpi, apic, console, hypervisor, memory, power, run, smp, time};
 use info::{BootInfo, TYPE_RAM};
-
-/// The stack of CPU 0. Its lowest page is not mapped once the final page tables are loaded, so that an overflow is noticed.
-#[repr(C, align(4096))]
-pub struct Stack(core::cell::UnsafeCell<[u8; entry::STACK_SIZE]>);
-
-// SAFETY: S-05: a stack is only reached through the stack pointer of the CPU that it belongs to.
-unsafe impl Sync for Stack {}
-
-/// Virtual address of the page below the stack's usable part.
-pub fn stack_guard() -> u64 {
-    BOOT_STACK.0.get() as u64
-}
-
-static BOOT_STACK: Stack = Stack(core::cell::UnsafeCell::new([0; entry::STACK_SIZE]));
-
-/// Bytes of each exception stack.
-const EXCEPTION_STACK: usize = 8 << 10;
 
 /// First Rust code: called by the entry code in long mode, on the boot stack, with the loader's two registers.
 extern "C" fn start(magic: u32, info: u32) -> ! {
@@ -85,6 +69,23 @@ extern "C" fn start(magic: u32, info: u32) -> ! {
     smp::release();
     route_serial(&machine, &line);
     dom0::start(&boot, &line, since);
+    drop((boot, line, machine, memory, features));
+    leave_boot_stack(cpu)
+}
+
+/// Goes on with the CPU's own stack.
+fn leave_boot_stack(cpu: &'static PerCpu) -> ! {
+    // SAFETY: S-05: nobody uses the CPU's own stack yet; nothing on the boot stack is needed any more.
+    unsafe {
+        core::arch::asm!("mov rsp, {stack}", "xor ebp, ebp", "call {go_on}", "ud2", stack = in(reg) cpu.stack.get(),
+            go_on = sym after_boot, in("rdi") cpu, options(noreturn))
+    }
+}
+
+/// Gives back the memory that only boot needed, and asks for work.
+extern "C" fn after_boot(cpu: &'static PerCpu) -> ! {
+    let (start, end) = memory::give_up_boot_stack();
+    hv().frames.add_free(Mfn::new(start / PAGE)..Mfn::new(end / PAGE));
     run::start(cpu)
 }
 
@@ -171,12 +172,11 @@ fn settle_speculation(line: &CommandLine) {
 /// Gives the first CPU its data, descriptor tables, exception stacks and system-call entry.
 #[inline(never)]
 fn start_cpu(features: &Features, memory: &mut Memory) -> Result<&'static PerCpu, &'static str> {
-    let stack = BOOT_STACK.0.get() as u64 + entry::STACK_SIZE as u64;
     let id = CpuId::new(0);
-    let cpu = PerCpu::create(id, apic::initial_id(), memory::gate_page(memory, id)?, stack);
-    prepare_exception_stacks(cpu);
+    let own = memory::prepare_cpu(memory, id)?;
+    let cpu = PerCpu::create(id, apic::initial_id(), &own);
     guarded::prepare(cpu);
-    descriptors::prepare(cpu, heap::page());
+    descriptors::prepare(cpu, own.descriptors);
     cpu::idt::build();
     descriptors::load(cpu);
     cpu.announce();
@@ -193,17 +193,6 @@ fn start_cpu(features: &Features, memory: &mut Memory) -> Result<&'static PerCpu
         memory::split::prepare(memory, id)?;
     }
     Ok(cpu)
-}
-
-/// Each exception stack has the address of the CPU's data at its top, where the entry code looks for it.
-fn prepare_exception_stacks(cpu: &'static PerCpu) {
-    for ist in 0..4 {
-        let stack = alloc::vec![0u128; EXCEPTION_STACK / 16].leak();
-        let Some(top) = stack.last_mut() else { continue };
-        *top = core::ptr::from_ref(cpu) as u128;
-        // SAFETY: S-05: the CPU's own task state, before it is loaded.
-        unsafe { (*cpu.tss.get()).ist[ist] = core::ptr::from_mut(top) as u64 };
-    }
 }
 
 /// Puts the core's hypervisor in place, with the free memory.

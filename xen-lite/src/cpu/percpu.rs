@@ -15,7 +15,7 @@ use xen_lite_core::fail::Why;
 
 use super::descriptors::Tss;
 use crate::layout::MAX_CPUS;
-use crate::memory::direct;
+use crate::memory::{CpuMemory, direct};
 
 /// Data of one CPU.
 #[repr(C, align(64))]
@@ -146,11 +146,12 @@ pub fn of(id: CpuId) -> Option<&'static PerCpu> {
 }
 
 impl PerCpu {
-    /// Makes the data of one CPU, at the beginning of its gate page; it is never freed.
-    pub fn create(id: CpuId, apic_id: u32, gate: u64, stack: u64) -> &'static PerCpu {
+    /// Makes the data of one CPU, at the beginning of its gate page; it is never freed. Each exception stack gets its address at
+    /// the top, where the entry code looks for it.
+    pub fn create(id: CpuId, apic_id: u32, own: &CpuMemory) -> &'static PerCpu {
         let new = PerCpu {
             this: Cell::new(core::ptr::null()),
-            stack: Cell::new(stack),
+            stack: Cell::new(own.stack),
             registers_end: Cell::new(0),
             scratch: Cell::new(0),
             saved_rcx: Cell::new(0),
@@ -178,13 +179,20 @@ impl PerCpu {
             verw_selector: Cell::new(super::descriptors::HYPERVISOR_DS),
             tss: core::cell::UnsafeCell::new(Tss::new()),
         };
-        let at = gate as *mut PerCpu;
+        let at = own.gate as *mut PerCpu;
         // SAFETY: S-05: a page of this CPU's own, mapped for good; nobody else refers to it yet.
         let cpu = unsafe {
             at.write(new);
             &*at
         };
         cpu.this.set(cpu);
+        for (ist, &top) in own.exception_stacks.iter().enumerate() {
+            // SAFETY: S-05: the CPU does not use them yet; the top word of each of its stacks is mapped and its own.
+            unsafe {
+                *(top as *mut u128) = core::ptr::from_ref(cpu) as u128;
+                (*cpu.tss.get()).ist[ist] = top;
+            }
+        }
         CPUS[id.index()].store(core::ptr::from_ref(cpu).cast_mut(), Ordering::Release);
         cpu
     }

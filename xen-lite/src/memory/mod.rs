@@ -109,7 +109,6 @@ pub fn init(boot: &BootInfo) -> Result<Memory, &'static str> {
     DIRECT.call_once(|| mapped);
     map.m2p(m2p, frames * 8)?;
     map.image()?;
-    WINDOWS[0].store(map.leaf_table(layout::DESCRIPTORS)?, Ordering::Relaxed);
     DEVICES.store(map.leaf_table(layout::MMIO)?, Ordering::Relaxed);
     ROOT.store(map.root(), Ordering::Relaxed);
     // SAFETY: S-01: the new tables map the image, the stack (part of it) and the direct map as the old ones did.
@@ -120,11 +119,11 @@ pub fn init(boot: &BootInfo) -> Result<Memory, &'static str> {
     let frame_table = unsafe {
         core::slice::from_raw_parts(layout::direct(frame_table) as *const FrameInfo, frames as usize)
     };
-    free.add(boot_part().0, boot_part().1);
+    free.add(boot_part().0, crate::boot::stack().0);
     Ok(Memory { free, holes, frame_table, ram_frames, m2p: (m2p, m2p_end) })
 }
 
-/// What another CPU needs of its own. Its stacks are each mapped above a page that is not.
+/// What a CPU needs of its own. Its stacks are each mapped above a page that is not.
 pub struct CpuMemory {
     /// Machine address of page 14 of its GDT, cleared.
     pub descriptors: u64,
@@ -140,22 +139,21 @@ pub struct CpuMemory {
 const GATE: usize = 40;
 /// First page of a CPU's stack, of those from [`layout::STACKS`] on, and the number of pages.
 const STACK: (usize, usize) = (16, 16);
+/// Bytes of a CPU's stack.
+pub const STACK_SIZE: u64 = STACK.1 as u64 * PAGE;
 /// First page of the first exception stack, distance to the next, and number of pages of each.
 const EXCEPTION_STACKS: (usize, usize, usize) = (48, 4, 2);
 /// Present, writable, accessed, dirty, global, not executable.
 const DATA_PAGE: u64 = 1 << 63 | 0x163;
 
 /// Maps the gate page of a CPU whose window is there; returns its address.
-///
-/// # Errors
-/// No memory.
-pub fn gate_page(memory: &mut Memory, cpu: CpuId) -> Result<u64, &'static str> {
+fn gate_page(memory: &mut Memory, cpu: CpuId) -> Result<u64, &'static str> {
     let frame = memory.free.take_cleared(PAGE, PAGE)?;
     window_entry(cpu, GATE).store(frame | DATA_PAGE, Ordering::Relaxed);
     Ok(crate::cpu::descriptors::window(cpu) + GATE as u64 * PAGE)
 }
 
-/// Makes window and stacks of another CPU.
+/// Makes window and stacks of a CPU.
 ///
 /// # Errors
 /// No memory.
@@ -177,6 +175,15 @@ pub fn prepare_cpu(memory: &mut Memory, cpu: CpuId) -> Result<CpuMemory, &'stati
     let descriptors = memory.free.take_cleared(PAGE, PAGE)?;
     let gate = gate_page(memory, cpu)?;
     Ok(CpuMemory { descriptors, gate, stack: top, exception_stacks })
+}
+
+/// Unmaps the boot stack, once CPU 0 has left it; returns its bounds, with the guard page: physical addresses.
+pub fn give_up_boot_stack() -> (u64, u64) {
+    let (start, end) = crate::boot::stack();
+    tables::unmap_boot_stack(root());
+    // SAFETY: S-01: the same root. It is loaded again to flush the stack's pages, which are not global.
+    unsafe { load_root(root()) };
+    (start, end)
 }
 
 /// A root that maps [`TRAMPOLINE`] at its own address too, and all that the hypervisor's own one does: its machine address.

@@ -107,7 +107,7 @@ impl<'m> Tables<'m> {
         self.map(layout::M2P, physical, physical + size.next_multiple_of(PAGE), READABLE_BY_GUESTS)
     }
 
-    /// Maps the image.
+    /// Maps the image, and the boot stack but for its guard page.
     ///
     /// # Errors
     /// No memory.
@@ -126,10 +126,8 @@ impl<'m> Tables<'m> {
         for (start, end, flags) in bounds {
             self.map(start, start - layout::IMAGE, end - layout::IMAGE, flags)?;
         }
-        let guard = crate::boot::stack_guard();
-        let table = self.table(guard, 1, 0)?;
-        direct::write(table, index(guard, 1), 0);
-        Ok(())
+        let (guard, end) = crate::boot::stack();
+        self.map(layout::IMAGE + guard + PAGE, guard + PAGE, end, DATA & !GLOBAL)
     }
 
     /// Maps new, cleared pages from `address` on; returns where they end.
@@ -170,6 +168,16 @@ impl<'m> Tables<'m> {
     /// No memory.
     pub fn leaf_table(&mut self, address: u64) -> Result<*mut AtomicU64, &'static str> {
         Ok(layout::direct(self.table(address, 1, 0)?) as *mut AtomicU64)
+    }
+}
+
+/// Removes the boot stack's entries from tables that are in use.
+pub fn unmap_boot_stack(root: u64) {
+    let (start, end) = crate::boot::stack();
+    for address in (layout::IMAGE + start..layout::IMAGE + end).step_by(PAGE as usize) {
+        let table =
+            (2..=4).rev().fold(root, |table, level| direct::read(table, index(address, level)) & ADDRESS);
+        direct::write(table, index(address, 1), 0);
     }
 }
 

@@ -92,14 +92,7 @@ fn start_all(
 fn start_one(memory: &mut Memory, apic_id: u32) -> Result<(), &'static str> {
     let id = CpuId::new(percpu::count());
     let own = memory::prepare_cpu(memory, id)?;
-    let cpu = PerCpu::create(id, apic_id, own.gate, own.stack);
-    for (ist, top) in own.exception_stacks.into_iter().enumerate() {
-        // SAFETY: S-05: the CPU does not run yet; the top word of each of its stacks is mapped and its own.
-        unsafe {
-            *(top as *mut u128) = core::ptr::from_ref(cpu) as u128;
-            (*cpu.tss.get()).ist[ist] = top;
-        }
-    }
+    let cpu = PerCpu::create(id, apic_id, &own);
     guarded::prepare(cpu);
     descriptors::prepare(cpu, own.descriptors);
     if guarded::policy().xpti() {

@@ -106,7 +106,9 @@ impl Series {
 fn misses(all: &[Series]) -> Vec<String> {
     let mut misses = Vec::new();
     for series in all {
-        for (count, pair) in &series.points {
+        // Memory comes in blocks, so that it says something with many domains only.
+        let judged = if series.is_memory() { series.points.len().saturating_sub(1) } else { 0 };
+        for (count, pair) in &series.points[judged..] {
             if pair.ratio() > LIMIT {
                 misses.push(format!(
                     "{} at {count}: {:.3} of upstream, the limit is {LIMIT}",
