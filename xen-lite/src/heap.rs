@@ -2,11 +2,14 @@
 //!
 //! It begins as an array in the image, enough for all of boot up to the core's frame heap, and from then on takes frames from
 //! there and gives them back when they are not needed any more.
+//!
+//! A CPU can have memory set aside for its next allocation of a layout ([`set_aside`]): for what the language allocates in no other
+//! way than one that must not fail (`docs/adr/0016-heap-refusals.md`).
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::cell::UnsafeCell;
-use core::ptr::null_mut;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::ptr::{NonNull, null_mut};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use spin::Mutex;
 use talc::TalcLock;
@@ -14,6 +17,7 @@ use talc::source::GlobalAllocSource;
 use xen_lite_core::addr::{DomId, Mfn};
 use xen_lite_core::frame;
 
+use crate::cpu::PerCpu;
 use crate::hypervisor::{hv, try_hv};
 use crate::layout;
 use crate::memory::PAGE;
@@ -21,10 +25,63 @@ use crate::memory::PAGE;
 /// Least that the heap grows by.
 const BLOCK: usize = 64 << 10;
 
+/// The allocator, and what is set aside in it.
+struct Heap(TalcLock<Mutex<()>, GlobalAllocSource<Blocks>>);
+
 #[global_allocator]
-static HEAP: TalcLock<Mutex<()>, GlobalAllocSource<Blocks>> =
+static HEAP: Heap =
     // SAFETY: S-11: `Blocks` hands out memory that nobody else uses.
-    TalcLock::new(GlobalAllocSource::with_block_size(Blocks, BLOCK));
+    Heap(TalcLock::new(GlobalAllocSource::with_block_size(Blocks, BLOCK)));
+
+/// How many CPUs have something set aside. None has before its data exist.
+static ASIDE: AtomicU32 = AtomicU32::new(0);
+
+/// As [`xen_lite_core::platform::Platform::set_aside`].
+pub fn set_aside(layout: Layout) -> bool {
+    // SAFETY: S-11: counters and a value are more than no bytes.
+    let memory = NonNull::new(unsafe { HEAP.0.alloc(layout) });
+    if let Some(memory) = memory {
+        match PerCpu::get().aside.replace(Some((layout, memory))) {
+            // SAFETY: S-11: it came from this allocator with this layout, and nobody took it.
+            Some((unused, memory)) => unsafe { HEAP.0.dealloc(memory.as_ptr(), unused) },
+            None => drop(ASIDE.fetch_add(1, Ordering::Relaxed)),
+        }
+    }
+    memory.is_some()
+}
+
+/// What the calling CPU has set aside, if it is of this layout.
+fn take_aside(layout: Layout) -> Option<NonNull<u8>> {
+    if ASIDE.load(Ordering::Relaxed) == 0 {
+        return None;
+    }
+    let aside = &PerCpu::get().aside;
+    let (_, memory) = aside.get().filter(|(of, _)| *of == layout)?;
+    aside.set(None);
+    ASIDE.fetch_sub(1, Ordering::Relaxed);
+    Some(memory)
+}
+
+// SAFETY: S-11: all memory is the allocator's, and what was set aside is given out once.
+unsafe impl GlobalAlloc for Heap {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        match take_aside(layout) {
+            Some(memory) => memory.as_ptr(),
+            // SAFETY: S-11: as the caller promises.
+            None => unsafe { self.0.alloc(layout) },
+        }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        // SAFETY: S-11: as the caller promises.
+        unsafe { self.0.dealloc(memory, layout) }
+    }
+
+    unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // SAFETY: S-11: as the caller promises.
+        unsafe { self.0.realloc(memory, layout, size) }
+    }
+}
 
 const FIRST_SIZE: usize = BLOCK;
 

@@ -1,5 +1,6 @@
 //! The machine, as the core sees it.
 
+use core::alloc::Layout;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
 use xen_lite_core::addr::{CpuId, GuestVirt, MachineAddr, Mfn, PAGE_SIZE};
@@ -12,7 +13,7 @@ use zerocopy::{FromBytes, IntoBytes};
 use crate::apic::{self, vector};
 use crate::cpu::{PerCpu, msr, percpu, segments};
 use crate::memory::{self, direct, split};
-use crate::{console, guest_copy, layout, port, power, run, time};
+use crate::{console, guest_copy, heap, layout, port, power, run, time};
 
 /// The machine. It has no fields: what there is of it is in the devices and in statics of the modules.
 #[derive(Debug)]
@@ -270,6 +271,10 @@ impl Platform for Machine {
     fn cpuid(&self, leaf: u32, subleaf: u32) -> (u32, u32, u32, u32) {
         let r = core::arch::x86_64::__cpuid_count(leaf, subleaf);
         (r.eax, r.ebx, r.ecx, r.edx)
+    }
+
+    fn set_aside(&self, layout: Layout) -> bool {
+        heap::set_aside(layout)
     }
 
     fn power(&self, how: Power) -> ! {

@@ -11,7 +11,7 @@
 //!    [`effects::Effects`]; the image carries them out with no lock held.
 //! 5. **Failure ladder.** An errno, or the end of the calling domain, or (only where going on would leak or escalate) a panic.
 //!
-//! Module map: [`addr`] numbers with types · [`platform`] the machine's interface · [`fail`], [`effects`] results ·
+//! Module map: [`addr`] numbers with types · [`platform`] the machine's interface · [`fail`], [`effects`] results · [`room`] memory that can be refused ·
 //! [`frame`] owners, counts and types of machine frames · [`mm`] page tables and reservations · [`event`] · [`grant`] ·
 //! [`domain`] domains and vCPUs · [`sched`] · [`time`] · [`hypercall`] table and shims · [`control`] what a toolstack asks ·
 //! [`emulate`] privileged instructions · [`trap`] delivery of exceptions into guests · [`build`] the first domain ·
@@ -30,6 +30,7 @@ pub mod effects;
 pub mod fail;
 pub mod hypervisor;
 pub mod platform;
+pub mod room;
 pub mod sync;
 
 pub use hypervisor::Hypervisor;
@@ -38,6 +39,8 @@ pub mod build;
 pub mod cmdline;
 pub mod console;
 pub mod control;
+#[cfg(test)]
+mod effort;
 pub mod emulate;
 pub mod event;
 pub mod frame;

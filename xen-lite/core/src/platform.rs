@@ -4,6 +4,8 @@
 //! virtual clock. Memory that guests may write at the same time is reached only through single loads and stores by value,
 //! never through references.
 
+use core::alloc::Layout;
+
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::addr::{CpuId, GuestVirt, MachineAddr, Mfn};
@@ -235,6 +237,10 @@ pub trait Platform: Send + Sync + 'static {
     }
     /// CPUID of the machine: (eax, ebx, ecx, edx).
     fn cpuid(&self, leaf: u32, subleaf: u32) -> (u32, u32, u32, u32);
+
+    /// Sets memory of the heap aside: the next allocation of this layout by the calling CPU gets it, and so does not fail. It comes
+    /// at once ([`crate::room::shared`]). `false`: there is none.
+    fn set_aside(&self, layout: Layout) -> bool;
 
     /// Stops the machine.
     fn power(&self, how: Power) -> !;

@@ -9,6 +9,7 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::alloc::Layout;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::cell::Cell;
 use std::sync::Mutex;
@@ -21,6 +22,7 @@ use crate::frame::pte::{self, HYPERVISOR_SLOTS, PRESENT, WRITABLE};
 use crate::hypervisor::{Config, Hypervisor};
 use crate::platform::{BaseOf, Clock, Fault, Flush, Platform, Power};
 
+pub mod heap;
 mod memory;
 use memory::Memory;
 
@@ -211,7 +213,8 @@ impl Platform for World {
         self.enter(Some(root));
     }
     fn flush(&self, what: Flush, cpus: u64) {
-        self.flushes.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push((what, cpus));
+        let mut flushes = self.flushes.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        heap::own(|| flushes.push((what, cpus)));
     }
     fn flush_cache(&self) {
         self.caches_flushed.store(true, Ordering::SeqCst);
@@ -245,7 +248,8 @@ impl Platform for World {
         every != 0 && (self.looks.fetch_add(1, Ordering::SeqCst) + 1).is_multiple_of(every)
     }
     fn kick(&self, effects: &Effects) {
-        self.kicks.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(effects.kick);
+        let mut kicks = self.kicks.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        heap::own(|| kicks.push(effects.kick));
     }
 
     fn guest_base(&self, of: BaseOf) -> u64 {
@@ -261,7 +265,8 @@ impl Platform for World {
     }
 
     fn console_write(&self, bytes: &[u8]) {
-        self.console.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).extend_from_slice(bytes);
+        let mut console = self.console.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        heap::own(|| console.extend_from_slice(bytes));
     }
     fn console_read(&self, out: &mut [u8]) -> usize {
         let mut typed = self.typed.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -278,6 +283,10 @@ impl Platform for World {
     fn cpuid(&self, leaf: u32, _subleaf: u32) -> (u32, u32, u32, u32) {
         // 40 address bits; nothing else is said.
         if leaf == 0x8000_0008 { (40, 0, 0, 0) } else { (0, 0, 0, 0) }
+    }
+
+    fn set_aside(&self, layout: Layout) -> bool {
+        heap::set_aside(layout)
     }
 
     fn power(&self, how: Power) -> ! {
@@ -327,11 +336,11 @@ fn assemble(world: World, frames: FrameTable) -> Hypervisor<World> {
 pub fn domain(hv: &Hypervisor<World>, id: u16, privileged: bool, frames: u32) -> (Arc<Domain>, Vec<Mfn>) {
     let id = DomId::new(id);
     let shared = crate::mm::alloc_shared(hv, id).expect("a frame for shared_info");
-    let domain = Arc::new(Domain::new(id, privileged, shared, frames.max(16) * 2));
+    let domain = Arc::new(Domain::new(id, privileged, shared, frames.max(16) * 2, Arc::default()));
     let assists = 1 << abi::xen::VMASST_TYPE_WRITABLE_PAGETABLES;
     domain.vm_assist.store(assists, core::sync::atomic::Ordering::Relaxed);
-    let vcpu = Vcpu::new(VcpuId::new(0), Arc::downgrade(&domain), VcpuState::new(576));
-    domain.set_vcpus(Box::new([vcpu])).expect("the domain is new");
+    let vcpu = Vcpu::new(VcpuId::new(0), &domain, VcpuState::new(576).expect("memory for a vCPU"));
+    domain.set_vcpus(Box::new([Arc::new(vcpu)])).expect("the domain is new");
     hv.domains.insert(domain.clone()).expect("the number is free");
     let owned = (0..frames).map(|_| crate::mm::give_frames(hv, &domain, 0).expect("a free frame")).collect();
     (domain, owned)

@@ -73,8 +73,7 @@ pub fn save(cpu: &PerCpu, area: &mut FpuArea) {
 /// Loads a vCPU's state. State that the CPU refuses (it may come from a toolstack) is replaced by that after power-on.
 pub fn load(cpu: &PerCpu, area: &mut FpuArea, guest_xcr0: u64) {
     if !try_load(cpu, area) {
-        let bytes = size_of_val(area.blocks());
-        *area = FpuArea::new(bytes);
+        area.reset();
         try_load(cpu, area);
     }
     load_xcr0(cpu, guest_xcr0);

@@ -3,7 +3,9 @@
 //! GS base points to it while the hypervisor runs; while a guest runs, the register that SWAPGS exchanges holds it. The entry
 //! code knows the offsets of the first fields. Only the CPU itself touches the rest, with interrupts off, hence the cells.
 
+use core::alloc::Layout;
 use core::cell::Cell;
+use core::ptr::NonNull;
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 use alloc::sync::Arc;
@@ -71,6 +73,8 @@ pub struct PerCpu {
     pub own_spec_ctrl: Cell<u32>,
     /// `IA32_SPEC_CTRL` of the running vCPU.
     pub guest_spec_ctrl: Cell<u32>,
+    /// Memory that is set aside for its next allocation of that layout ([`crate::heap`]).
+    pub aside: Cell<Option<(Layout, NonNull<u8>)>>,
     /// A selector for VERW.
     verw_selector: Cell<u16>,
     /// Task state: stacks for exceptions.
@@ -176,6 +180,7 @@ impl PerCpu {
             steps: Cell::new(0),
             own_spec_ctrl: Cell::new(0),
             guest_spec_ctrl: Cell::new(0),
+            aside: Cell::new(None),
             verw_selector: Cell::new(super::descriptors::HYPERVISOR_DS),
             tss: core::cell::UnsafeCell::new(Tss::new()),
         };

@@ -9,7 +9,6 @@
 
 use crate::sync::atomic::{AtomicU16, Ordering};
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 
 use abi::xen::VIRQ_DOM_EXC;
 
@@ -20,7 +19,7 @@ use crate::domain::{Domain, Life, MAX_VCPUS, Vcpu, VcpuState};
 use crate::effects::Effects;
 use crate::fail::{Errno, Fail};
 use crate::platform::Platform;
-use crate::{event, grant, mm};
+use crate::{event, grant, mm, room, sched};
 
 /// vCPUs whose `vcpu_info` lies in the shared page (`XEN_LEGACY_MAX_VCPUS`).
 const INFO_IN_SHARED_PAGE: u64 = 32;
@@ -28,10 +27,6 @@ const INFO_IN_SHARED_PAGE: u64 = 32;
 const INFO_BYTES: u64 = 64;
 /// `evtchn_upcall_mask` is set, in the first word of `struct vcpu_info`.
 const MASKED: u64 = 1 << (8 * core::mem::offset_of!(abi::xen::VcpuInfo, evtchn_upcall_mask));
-
-/// Room on the heap for a domain and what it comes with, and for each vCPU besides its floating-point state, in bytes.
-const DOMAIN_ROOM: usize = 32 << 10;
-const VCPU_ROOM: usize = 16 << 10;
 
 /// What a new domain is to be.
 #[derive(Clone, Copy, Debug)]
@@ -88,33 +83,20 @@ pub fn create<P: Platform>(hv: &Hypervisor<P>, new: &New) -> Result<Arc<Domain>,
         Some(id) => id,
         None => hv.next_id.take(hv).ok_or(Errno::ENOMEM)?,
     };
-    room_for(DOMAIN_ROOM)?;
+    let share = room::shared(&hv.platform, sched::Share::default())?;
     let shared_info = mm::alloc_shared(hv, id).ok_or(Errno::ENOMEM)?;
-    let mut domain = Domain::new(id, new.privileged, shared_info, 0);
+    let mut domain = Domain::new(id, new.privileged, shared_info, 0, share);
     domain.max_vcpus = new.max_vcpus;
     domain.events = event::Events::new(new.max_port);
     domain.grants = grant::Grants::new(new.max_grant_frames, new.max_maptrack_frames);
     *domain.handle.lock() = new.handle;
-    let domain = Arc::new(domain);
-    if let Err(errno) = hv.domains.insert(domain.clone()) {
-        mm::free_shared(hv, shared_info);
-        return Err(errno);
-    }
+    let domain = room::shared(&hv.platform, domain).and_then(|domain| {
+        hv.domains.insert(domain.clone())?;
+        Ok(domain)
+    });
+    let domain = domain.inspect_err(|_| mm::free_shared(hv, shared_info))?;
     crate::time::init_wallclock(hv, &domain);
     Ok(domain)
-}
-
-/// Looks whether the heap has room for `bytes`. What is shared between owners, and lists of a known size, are allocated in ways
-/// that cannot fail, so this is asked before.
-///
-/// # Errors
-/// `ENOMEM`.
-pub(crate) fn room_for(bytes: usize) -> Result<(), Errno> {
-    let mut room = Vec::<u8>::new();
-    room.try_reserve_exact(bytes).map_err(|_| Errno::ENOMEM)?;
-    // Or else the compiler sees that it is not used, and does not ask.
-    core::hint::black_box(&room);
-    Ok(())
 }
 
 /// Gives a domain its vCPUs, all down.
@@ -125,11 +107,10 @@ pub fn give_vcpus<P: Platform>(hv: &Hypervisor<P>, domain: &Arc<Domain>, count: 
     if count == 0 || count != domain.max_vcpus {
         return Err(Errno::EINVAL);
     }
-    let mut vcpus = Vec::new();
-    vcpus.try_reserve_exact(count as usize).map_err(|_| Errno::ENOMEM)?;
+    let mut vcpus = room::list(count as usize)?;
     for id in 0..count {
-        room_for(VCPU_ROOM + hv.config.fpu_bytes)?;
-        let vcpu = Vcpu::new(VcpuId::new(id), Arc::downgrade(domain), VcpuState::new(hv.config.fpu_bytes));
+        let state = VcpuState::new(hv.config.fpu_bytes)?;
+        let vcpu = room::shared(&hv.platform, Vcpu::new(VcpuId::new(id), domain, state))?;
         vcpu.set_info(info_in_shared_page(domain.shared_info, u64::from(id)));
         vcpus.push(vcpu);
     }

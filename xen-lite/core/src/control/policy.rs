@@ -15,6 +15,7 @@ use crate::emulate::cpuid::{Context, Leaf, TscInfo, allowed, pv_leaf};
 use crate::emulate::xcr0;
 use crate::fail::Errno;
 use crate::platform::Platform;
+use crate::room;
 
 /// Highest basic leaf of a list.
 const LAST_BASIC: u32 = 0xd;
@@ -93,9 +94,10 @@ impl Policy {
     /// The guests' policy with the leaves of `given` in the place of its own.
     ///
     /// # Errors
-    /// `ERANGE` for a leaf that no list holds, `EINVAL` for a highest leaf above that of all guests.
+    /// `ERANGE` for a leaf that no list holds, `EINVAL` for a highest leaf above that of all guests, `ENOMEM` without a leaf.
     pub fn new<P: Platform>(hv: &Hypervisor<P>, given: &[Entry]) -> Result<Policy, Bad> {
-        let mut entries = guests(hv);
+        let no_leaf = |errno| Bad { leaf: u32::MAX, subleaf: u32::MAX, errno };
+        let mut entries = guests(hv).map_err(no_leaf)?;
         for new in given {
             check(hv, new).map_err(|errno| Bad { leaf: new.leaf, subleaf: new.subleaf, errno })?;
             // A leaf that guests do not have stays empty.
@@ -105,7 +107,8 @@ impl Policy {
                 *old = *new;
             }
         }
-        Ok(Policy { entries: entries.into_boxed_slice() })
+        // Without the room that is left.
+        Ok(Policy { entries: room::copy(&entries).map_err(no_leaf)?.into_boxed_slice() })
     }
 
     /// All its leaves.
@@ -222,17 +225,23 @@ fn guest_leaf<P: Platform>(hv: &Hypervisor<P>, leaf: u32, subleaf: u32) -> Leaf 
 }
 
 /// The policy of the machine.
-pub fn machine<P: Platform>(hv: &Hypervisor<P>) -> Vec<Entry> {
+///
+/// # Errors
+/// `ENOMEM`.
+pub fn machine<P: Platform>(hv: &Hypervisor<P>) -> Result<Vec<Entry>, Errno> {
     list(|leaf, subleaf| if XEN_LEAVES.contains(&leaf) { [0; 4] } else { host_leaf(hv, leaf, subleaf) })
 }
 
 /// The policy of all guests.
-pub fn guests<P: Platform>(hv: &Hypervisor<P>) -> Vec<Entry> {
+///
+/// # Errors
+/// `ENOMEM`.
+pub fn guests<P: Platform>(hv: &Hypervisor<P>) -> Result<Vec<Entry>, Errno> {
     list(|leaf, subleaf| guest_leaf(hv, leaf, subleaf))
 }
 
-fn list(read: impl Fn(u32, u32) -> Leaf) -> Vec<Entry> {
-    let mut all = Vec::with_capacity(MOST_ENTRIES);
+fn list(read: impl Fn(u32, u32) -> Leaf) -> Result<Vec<Entry>, Errno> {
+    let mut all = room::list(MOST_ENTRIES)?;
     let mut add = |leaf, subleaf| {
         let values = read(leaf, if subleaf == NO_SUBLEAF { 0 } else { subleaf });
         all.push(Entry { leaf, subleaf, values });
@@ -267,7 +276,7 @@ fn list(read: impl Fn(u32, u32) -> Leaf) -> Vec<Entry> {
     for leaf in EXTENDED + 1..=add(EXTENDED, NO_SUBLEAF)[0].min(LAST_EXTENDED) {
         add(leaf, NO_SUBLEAF);
     }
-    all
+    Ok(all)
 }
 
 fn state_components(add: &mut impl FnMut(u32, u32) -> Leaf) {
@@ -335,7 +344,7 @@ mod tests {
             (EXTENDED, _) => [u32::MAX; 4],
             _ => [u32::MAX, 0, u32::MAX, u32::MAX],
         };
-        assert!(list(everything).len() <= MOST_ENTRIES);
-        assert!(guests(&test_machine(4)).len() <= MOST_ENTRIES);
+        assert!(list(everything).unwrap().len() <= MOST_ENTRIES);
+        assert!(guests(&test_machine(4)).unwrap().len() <= MOST_ENTRIES);
     }
 }

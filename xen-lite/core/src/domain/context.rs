@@ -6,7 +6,6 @@
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
 
 use abi::xen::*;
@@ -22,6 +21,7 @@ use crate::hypercall::cpu::{replace_gdt, write_debug};
 use crate::hypercall::guest::range_ok;
 use crate::mm;
 use crate::platform::Platform;
+use crate::room;
 
 /// Entries that a guest's GDT may have.
 const GDT_ENTRIES: u64 = FIRST_RESERVED_GDT_ENTRY as u64;
@@ -244,10 +244,9 @@ fn load_fpu(area: &mut FpuArea, image: &[u8; 512]) {
 /// # Errors
 /// `ENOMEM`.
 pub fn empty() -> Result<Box<[VcpuGuestContext; 1]>, Errno> {
-    let mut room = Vec::new();
-    room.try_reserve_exact(1).map_err(|_| Errno::ENOMEM)?;
-    room.push(VcpuGuestContext::new_zeroed());
-    room.into_boxed_slice().try_into().map_err(|_| Errno::ENOMEM)
+    let mut list = room::list(1)?;
+    list.push(VcpuGuestContext::new_zeroed());
+    list.into_boxed_slice().try_into().map_err(|_| Errno::ENOMEM)
 }
 
 /// The context of a vCPU that does not run.
@@ -339,18 +338,19 @@ fn user_regs(state: &VcpuState) -> CpuUserRegs {
 /// Takes a vCPU's context away: it is down, and has no tables.
 ///
 /// # Errors
-/// [`Fail::Again`] when it is still on a CPU.
+/// `ENOMEM`, [`Fail::Again`] when it is still on a CPU.
 pub fn reset<P: Platform>(
     hv: &Hypervisor<P>,
     domain: &Arc<Domain>,
     vcpu: &Arc<Vcpu>,
 ) -> Result<Effects, Fail> {
+    let new = VcpuState::new(hv.config.fpu_bytes)?;
     let effects = hv.sched.down(hv, vcpu);
     let Some(mut state) = vcpu.state.try_lock() else { return Err(Fail::AgainWith(effects)) };
     mm::roots::finish_table(hv, &mut state).map_err(|_| Fail::AgainWith(effects))?;
     vcpu.initialised.store(0, Ordering::Release);
     drop_tables(hv, domain, &mut state);
-    *state = VcpuState::new(hv.config.fpu_bytes);
+    *state = new;
     Ok(effects)
 }
 

@@ -15,6 +15,7 @@ use spin::Once;
 
 use crate::addr::{DomId, Mfn, VcpuId};
 use crate::fail::Errno;
+use crate::sched::Share;
 
 pub mod context;
 mod table;
@@ -84,7 +85,7 @@ pub struct Domain {
     /// Memory account.
     pub memory: Account,
     /// Its part of the CPUs.
-    pub share: Arc<crate::sched::Share>,
+    pub share: Arc<Share>,
     /// CPUs on which one of its address spaces is loaded (bit n is CPU n): those that may hold its translations. Kept by whoever
     /// switches vCPUs, which drops all translations of a CPU after it entered the CPU here.
     pub active_cpus: AtomicU64,
@@ -122,12 +123,12 @@ pub struct Settings {
     /// Whether a debugger said that it is attached.
     pub debugged: bool,
     /// What CPUID shows it; `None` for the default of all guests.
-    pub cpu_policy: Option<Box<crate::control::policy::Policy>>,
+    pub cpu_policy: Option<crate::control::policy::Policy>,
 }
 
 impl Domain {
-    /// A domain without vCPUs, alive and paused by its controller. `shared_info` is a cleared frame.
-    pub fn new(id: DomId, privileged: bool, shared_info: Mfn, max_frames: u32) -> Domain {
+    /// A domain without vCPUs, alive and paused by its controller. `shared_info` is a cleared frame, `share` its part of the CPUs.
+    pub fn new(id: DomId, privileged: bool, shared_info: Mfn, max_frames: u32, share: Arc<Share>) -> Domain {
         Domain {
             id,
             privileged,
@@ -146,7 +147,7 @@ impl Domain {
             vcpus: Once::new(),
             events: crate::event::Events::default(),
             grants: crate::grant::Grants::default(),
-            share: Arc::default(),
+            share,
             active_cpus: AtomicU64::new(0),
             vm_assist: AtomicU64::new(0),
             settings: Mutex::new(Settings::default()),

@@ -121,7 +121,7 @@ mod tests {
     use crate::addr::Mfn;
 
     fn domain(id: u16) -> Arc<Domain> {
-        Arc::new(Domain::new(DomId::new(id), false, Mfn::new(1), 0))
+        Arc::new(Domain::new(DomId::new(id), false, Mfn::new(1), 0, Arc::default()))
     }
 
     #[test]

@@ -12,6 +12,8 @@ use crate::sync::Mutex;
 
 use super::Domain;
 use crate::addr::{MachineAddr, Mfn, VcpuId};
+use crate::fail::Errno;
+use crate::room;
 
 /// Frames of a guest's GDT at most; above them are the hypervisor's own entries (`FIRST_RESERVED_GDT_PAGE`).
 pub const GDT_FRAMES: usize = 14;
@@ -180,12 +182,22 @@ pub struct FpuArea {
 pub struct FpuBlock(pub [u8; 64]);
 
 impl FpuArea {
-    /// An area of at least `bytes` bytes in the state after power-on: FCW 0x37f, MXCSR 0x1f80, the rest zero.
-    pub fn new(bytes: usize) -> FpuArea {
-        let mut blocks = alloc::vec![FpuBlock([0; 64]); bytes.max(576).div_ceil(64)].into_boxed_slice();
-        blocks[0].0[..2].copy_from_slice(&0x37fu16.to_le_bytes());
-        blocks[0].0[24..28].copy_from_slice(&0x1f80u32.to_le_bytes());
-        FpuArea { blocks }
+    /// An area of at least `bytes` bytes in the state after power-on.
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    pub fn new(bytes: usize) -> Result<FpuArea, Errno> {
+        let mut area = FpuArea { blocks: room::filled(FpuBlock([0; 64]), bytes.max(576).div_ceil(64))? };
+        area.reset();
+        Ok(area)
+    }
+    /// Brings it into the state after power-on: FCW 0x37f, MXCSR 0x1f80, the rest zero.
+    pub fn reset(&mut self) {
+        self.blocks.fill(FpuBlock([0; 64]));
+        if let Some(FpuBlock(first)) = self.blocks.first_mut() {
+            first[..2].copy_from_slice(&0x37fu16.to_le_bytes());
+            first[24..28].copy_from_slice(&0x1f80u32.to_le_bytes());
+        }
     }
     /// The blocks.
     pub fn blocks(&self) -> &[FpuBlock] {
@@ -199,8 +211,12 @@ impl FpuArea {
 
 impl VcpuState {
     /// A vCPU that has never run; `fpu_bytes` is the size of the XSAVE area.
-    pub fn new(fpu_bytes: usize) -> VcpuState {
-        VcpuState {
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    pub fn new(fpu_bytes: usize) -> Result<VcpuState, Errno> {
+        let traps = room::filled(TrapHandler::default(), 256)?;
+        Ok(VcpuState {
             regs: Registers::default(),
             mode: Mode::Kernel,
             selectors: Selectors::default(),
@@ -220,7 +236,7 @@ impl VcpuState {
             io_bitmap: (0, 0),
             debug: [0, 0, 0, 0, 0, 0, 0xffff_0ff0, 0x400],
             in_nmi: false,
-            traps: Box::new([TrapHandler::default(); 256]),
+            traps: traps.try_into().map_err(|_| Errno::ENOMEM)?,
             callbacks: Callbacks::default(),
             gdt: [Mfn::INVALID; GDT_FRAMES],
             gdt_entries: 0,
@@ -230,8 +246,8 @@ impl VcpuState {
             xcr0: 3,
             tsc_aux: 0,
             spec_ctrl: 0,
-            fpu: FpuArea::new(fpu_bytes),
-        }
+            fpu: FpuArea::new(fpu_bytes)?,
+        })
     }
 
     /// The root that CR3 must hold for the present mode.
@@ -279,19 +295,18 @@ bitflags::bitflags! {
 
 impl Vcpu {
     /// A vCPU of `domain` that is down.
-    pub fn new(id: VcpuId, domain: Weak<Domain>, state: VcpuState) -> Arc<Vcpu> {
-        let share = domain.upgrade().map(|domain| domain.share.clone()).unwrap_or_default();
-        Arc::new(Vcpu {
+    pub fn new(id: VcpuId, domain: &Arc<Domain>, state: VcpuState) -> Vcpu {
+        Vcpu {
             id,
-            domain,
+            domain: Arc::downgrade(domain),
             state: Mutex::new(state),
             info: AtomicU64::new(u64::MAX),
             initialised: AtomicU8::new(0),
             pending: AtomicU32::new(0),
-            sched: crate::sched::VcpuSched::new(share),
+            sched: crate::sched::VcpuSched::new(domain.share.clone()),
             time: crate::time::VcpuTime::default(),
             events: crate::event::VcpuEvents::default(),
-        })
+        }
     }
 
     /// Where its `vcpu_info` lies, if it has one. The frame is referenced by whoever set it.

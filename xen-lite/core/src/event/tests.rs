@@ -8,6 +8,7 @@ use super::*;
 use crate::addr::{CpuId, MachineAddr, Mfn, VcpuId};
 use crate::domain::Vcpu;
 use crate::effects::{Effects, Todo};
+use crate::effort::effort;
 use crate::fail::Fail;
 use crate::frame::{Owner, audit::audit};
 use crate::hypervisor::Hypervisor;
@@ -80,7 +81,7 @@ fn there_are_as_many_ports_as_the_limits_say() {
     let count = (1..).take_while(|_| alloc_unbound(&hv, &one, DomId::DOM0).is_ok()).count();
     assert_eq!(count as u32, TWO_LEVEL_PORTS - 1);
     assert_eq!(alloc_unbound(&hv, &one, DomId::DOM0), Err(Errno::ENOSPC));
-    let mut few = Domain::new(DomId::new(9), false, Mfn::new(1), 0);
+    let mut few = Domain::new(DomId::new(9), false, Mfn::new(1), 0, Arc::default());
     few.events = Events::new(10);
     assert_eq!((1..).take_while(|_| alloc_unbound(&hv, &few, DomId::DOM0).is_ok()).count(), 10);
 }
@@ -268,7 +269,8 @@ fn a_hardware_interrupt_is_bound_once() {
 fn a_reset_closes_everything_in_portions() {
     let hv = machine_of(64, 1);
     let (one, two) = (guest(&hv, 1, 1), guest(&hv, 2, 1));
-    let pairs: Vec<_> = (0..500).map(|_| connect(&hv, &one, &two)).collect();
+    let (ports, portions) = effort((500, 5), (130, 2));
+    let pairs: Vec<_> = (0..ports).map(|_| connect(&hv, &one, &two)).collect();
     hv.platform.interrupt_every(1);
     let mut rounds = 0;
     while let Err(fail) = reset(&hv, &one, true) {
@@ -276,7 +278,7 @@ fn a_reset_closes_everything_in_portions() {
         rounds += 1;
         assert!(rounds < 100);
     }
-    assert!(rounds >= 5, "{rounds} interruptions for 500 ports");
+    assert!(rounds >= portions, "{rounds} interruptions for {ports} ports");
     for (a, b) in pairs {
         assert!(matches!(status(&one, a).unwrap().channel, Channel::Free));
         assert!(matches!(status(&two, b).unwrap().channel, Channel::Unbound { .. }));
@@ -391,7 +393,7 @@ fn no_poll_sleeps_over_its_event() {
 fn races_leave_both_ends_in_agreement() {
     let hv = machine_of(64, 2);
     let domains = [guest(&hv, 1, 1), guest(&hv, 2, 1), guest(&hv, 3, 1)];
-    let rounds = if cfg!(miri) { 100 } else { 20_000 };
+    let rounds = effort(20_000, 100);
     std::thread::scope(|scope| {
         for cpu in 0..2 {
             let (hv, domains) = (&hv, &domains);
@@ -617,8 +619,8 @@ fn masked_words_are_linked_when_unmasked() {
 /// Every event that is sent is seen, whatever the order of sending, consuming, masking, moving between vCPUs and priorities.
 #[test]
 fn no_event_is_lost_in_the_queues() {
-    let rounds = if cfg!(miri) { 200 } else { 20_000 };
-    for seed in 1..=5 {
+    let rounds = effort(20_000, 200);
+    for seed in 1..=effort(5, 1) {
         let hv = machine_of(64, 1);
         let (one, two) = (guest(&hv, 1, 1), guest(&hv, 2, 3));
         let pairs: Vec<_> = (0..20).map(|_| connect(&hv, &one, &two)).collect();
@@ -666,7 +668,7 @@ fn a_hostile_guest_only_harms_itself() {
     let (good, seen) = connect(&hv, &one, &three);
     let fifo = Fifo::new(&hv, &two);
     let mut random = Random(7);
-    for _ in 0..if cfg!(miri) { 200 } else { 20_000 } {
+    for _ in 0..effort(20_000, 200) {
         let frames = [fifo.array[0], fifo.control[0], fifo.control[1], two.shared_info];
         let frame = frames[random.below(4) as usize];
         hv.platform.store(frame, random.below(32) as usize, random.next());
@@ -756,5 +758,5 @@ fn links_are_not_lost_between_two_cpus() {
         assert_eq!(found, scene.pairs.iter().map(|pair| pair.1.raw()).collect::<Vec<_>>());
     };
     let runs = crate::sync::explore::explore(2, make, &[&send_all, &Scene::consume], check);
-    assert!(cfg!(miri) || runs > 100, "{runs}");
+    assert!(runs > effort(100, 0), "{runs}");
 }

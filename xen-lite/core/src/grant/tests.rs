@@ -4,6 +4,7 @@ use abi::grant_table::*;
 
 use super::*;
 use crate::addr::{DomId, GrantRef, PAGE_SIZE};
+use crate::effort::effort;
 use crate::fail::Fail;
 use crate::frame::audit::audit;
 use crate::frame::pte::{PRESENT, WRITABLE};
@@ -405,7 +406,7 @@ fn races_of_mapping_and_unmapping_count_right() {
     for number in 0..4 {
         grant(&space, number, space.foreign, PERMIT);
     }
-    let rounds = if cfg!(miri) { 50 } else { 5000 };
+    let rounds = effort(5000, 50);
     std::thread::scope(|scope| {
         for cpu in 0..2 {
             let space = &space;
@@ -472,7 +473,7 @@ fn a_grant_is_mapped_or_taken_back() {
         assert_eq!(flags(space, 9), wanted);
     };
     let runs = explore(2, make, &[&mapper, &granter], check);
-    assert!(cfg!(miri) || runs > 20, "{runs}");
+    assert!(runs > effort(20, 0), "{runs}");
 
     // Two mappings of one grant come and go: the marks go with the last.
     let twice = |at: u64| {

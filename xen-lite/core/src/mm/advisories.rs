@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use super::testing::{DATA, Space, space, space_of};
 use crate::addr::{DomId, Mfn};
 use crate::effects::Done;
+use crate::effort::effort;
 use crate::fail::{Errno, Fail};
 use crate::frame::audit::{Extra, audit};
 use crate::frame::pte::{self, PRESENT, USER, WRITABLE};
@@ -341,7 +342,7 @@ fn the_dying_are_given_nothing() {
 /// 242, 299, 310: a check that is interrupted at each step in turn, and continued, given up, or undone by another use.
 #[test]
 fn every_interruption_resumes_or_undoes() {
-    let end = if cfg!(miri) { 4 } else { 40 };
+    let end = effort(40, 4);
     for at in 1..end {
         for ending in 0..3 {
             let space = space();

@@ -13,6 +13,7 @@ use proptest::prelude::*;
 use super::testing::show;
 use crate::addr::{DomId, Mfn, VcpuId};
 use crate::domain::{Domain, Life};
+use crate::effort::{cases, effort};
 use crate::fail::{Errno, Fail};
 use crate::frame::audit::audit;
 use crate::frame::pte::{self, PRESENT, WRITABLE};
@@ -308,11 +309,11 @@ fn plant(guests: &mut Guests, pace: &Pace) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 2 } else { 100 }, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(cases(100, 2))]
 
     #[test]
     fn whatever_guests_ask_for_everything_stays_counted(
-        steps in prop::collection::vec((op(), pace()), 1..if cfg!(miri) { 8 } else { 60 }),
+        steps in prop::collection::vec((op(), pace()), 1..effort(60, 8)),
         planted in any::<bool>(),
         first in pace(),
     ) {

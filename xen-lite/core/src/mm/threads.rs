@@ -7,6 +7,7 @@ use std::thread;
 use super::testing::show;
 use crate::addr::{DomId, Mfn, VcpuId};
 use crate::domain::{Domain, Life, VcpuState};
+use crate::effort::effort;
 use crate::fail::Fail;
 use crate::frame;
 use crate::frame::audit::audit;
@@ -19,7 +20,7 @@ use crate::hypervisor::Hypervisor;
 use crate::platform::Platform;
 use crate::world::{World, domain, machine_with_cpus};
 
-const STEPS: u32 = if cfg!(miri) { 40 } else { 6000 };
+const STEPS: u32 = effort(6000, 40);
 
 /// Numbers that look random; the same each time for the same seed.
 struct Dice(u64);
@@ -36,7 +37,7 @@ impl Dice {
 fn one_cpu(hv: &Hypervisor<World>, domain: &Arc<Domain>, frames: &[Mfn], scratch: Mfn, cpu: u32) {
     World::be_cpu(cpu);
     let vcpu = domain.vcpu(VcpuId::new(0)).unwrap();
-    let mut state = VcpuState::new(576);
+    let mut state = VcpuState::new(576).unwrap();
     let mut dice = Dice(0x9e37_79b9 + u64::from(cpu) * 7919);
     let at = scratch.raw() << 12;
     let own = u64::from(DomId::SELF.raw());

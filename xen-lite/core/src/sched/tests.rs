@@ -6,6 +6,7 @@ use super::*;
 use crate::addr::{CpuId, DomId, VcpuId};
 use crate::control::lifecycle::{New, create, give_vcpus};
 use crate::effects::Todo;
+use crate::effort::effort;
 use crate::fail::Why;
 use crate::trap::info;
 use crate::world::{World, machine, machine_with_cpus};
@@ -258,8 +259,8 @@ fn a_pin_overrides_the_affinity_and_is_taken_back_once() {
 #[test]
 fn random_histories_keep_the_invariants() {
     let cpus = 3;
-    let rounds = if cfg!(miri) { 60 } else { 4000 };
-    for seed in 1..=10 {
+    let rounds = effort(4000, 60);
+    for seed in 1..=effort(10, 2) {
         let hv = machine_of(64, cpus);
         let domains: Vec<_> = (0..4).map(|id| guest(&hv, id + 1, 2)).collect();
         let all: Vec<_> = domains.iter().flat_map(|domain| domain.vcpus().iter().cloned()).collect();
@@ -502,7 +503,7 @@ fn a_cap_holds_for_all_vcpus_of_a_domain_together_and_may_change() {
 fn domains_that_come_and_go_leave_no_room_behind() {
     let hv = machine(32);
     let domain = guest(&hv, 1, 2);
-    for _ in 0..200 {
+    for _ in 0..effort(200, 40) {
         let _ = hv.sched.dismiss(&hv, domain.vcpus());
         hv.sched.admit(domain.vcpus(), 0).unwrap();
     }

@@ -15,6 +15,7 @@ use std::cell::RefCell;
 use std::sync::{Condvar, Mutex};
 use std::thread;
 
+use crate::effort::effort;
 use crate::world::World;
 
 std::thread_local! {
@@ -162,23 +163,34 @@ const MORE: &str = "XEN_LITE_PREEMPTIONS";
 
 /// Runs `threads` on a new state of `make` in every interleaving with at most `bound` preemptions (and as many more as the
 /// environment's `XEN_LITE_PREEMPTIONS` says), and `check` after each. Returns how many there were.
+/// Under Miri there are only the first few.
 pub(crate) fn explore<S: Sync>(
     bound: usize,
     make: impl Fn() -> S,
     threads: &[Thread<'_, S>],
     check: impl Fn(&S),
 ) -> usize {
+    explore_first(effort(usize::MAX, 4), bound, make, threads, check)
+}
+
+/// As [`explore`], no more than the first `most` interleavings.
+fn explore_first<S: Sync>(
+    most: usize,
+    bound: usize,
+    make: impl Fn() -> S,
+    threads: &[Thread<'_, S>],
+    check: impl Fn(&S),
+) -> usize {
     let more = std::env::var(MORE).ok().and_then(|text| text.parse().ok());
-    // Miri would take hours; it looks at other things.
-    let bound = if cfg!(miri) { 0 } else { bound + more.unwrap_or(0) };
+    let bound = bound + more.unwrap_or(0);
     let mut script = Vec::new();
     for runs in 1.. {
         let state = make();
         let made = run(bound, script, &state, threads);
         check(&state);
         match next_script(made) {
-            Some(next) => script = next,
-            None => return runs,
+            Some(next) if runs < most => script = next,
+            _ => return runs,
         }
     }
     unreachable!("there are finitely many schedules")
@@ -244,7 +256,6 @@ mod tests {
 
     /// Two threads that add without a lock: some interleavings lose one, and it takes one preemption to see that.
     #[test]
-    #[cfg_attr(miri, ignore = "Miri explores without preemptions")]
     fn a_lost_update_is_found() {
         let add = |count: &AtomicU32| {
             let before = count.load(Ordering::SeqCst);
@@ -252,7 +263,8 @@ mod tests {
         };
         let seen = |bound| {
             let ends = Plain::new(BTreeSet::new());
-            let runs = explore(
+            let runs = explore_first(
+                usize::MAX,
                 bound,
                 || AtomicU32::new(0),
                 &[&add, &add],
@@ -269,10 +281,12 @@ mod tests {
     }
 
     #[test]
-    #[cfg_attr(miri, ignore = "Miri explores without preemptions")]
     fn locks_are_waited_for() {
         let add = |count: &Mutex<u32>| *count.lock() += 1;
-        let runs = explore(3, || Mutex::new(0), &[&add, &add, &add], |count| assert_eq!(*count.lock(), 3));
+        let adds: [Thread<'_, _>; 3] = [&add, &add, &add];
+        let bound = effort(3, 0);
+        let runs =
+            explore_first(usize::MAX, bound, || Mutex::new(0), &adds, |count| assert_eq!(*count.lock(), 3));
         assert!(runs >= 6, "{runs}");
     }
 }

@@ -11,6 +11,7 @@ use crate::Hypervisor;
 use crate::addr::{CpuId, EvtchnPort};
 use crate::domain::{Domain, Vcpu};
 use crate::effects::{Effects, Todo};
+use crate::effort::effort;
 use crate::event;
 use crate::platform::Platform;
 use crate::sched::tests::{guest, machine_of};
@@ -119,13 +120,13 @@ impl Scene {
 #[test]
 fn an_event_ends_a_block() {
     let runs = explore(1, scene, &[&Scene::block, &Scene::send], Scene::must_run);
-    assert!(cfg!(miri) || runs > 20, "{runs}");
+    assert!(runs > effort(20, 0), "{runs}");
 }
 
 #[test]
 fn an_event_ends_a_poll_though_upcalls_are_masked() {
     let runs = explore(1, scene, &[&Scene::poll, &Scene::send], Scene::must_run);
-    assert!(cfg!(miri) || runs > 20, "{runs}");
+    assert!(runs > effort(20, 0), "{runs}");
 }
 
 #[test]
@@ -137,7 +138,7 @@ fn a_pause_that_is_taken_back_leaves_the_vcpu_running() {
 #[test]
 fn pauses_do_not_swallow_events() {
     let runs = explore(1, scene, &[&Scene::block, &Scene::send, &Scene::pause], Scene::must_run);
-    assert!(cfg!(miri) || runs > 20, "{runs}");
+    assert!(runs > effort(20, 0), "{runs}");
 }
 
 /// An event is on its way while the domain is stopped for good: it must not run once it has been found stopped.
@@ -161,7 +162,7 @@ fn down_and_up_agree_on_who_was_last() {
         assert_eq!(scene.runs(), !is_down);
     };
     let runs = explore(1, scene, &[&down, &up], check);
-    assert!(cfg!(miri) || runs > 10, "{runs}");
+    assert!(runs > effort(10, 0), "{runs}");
 }
 
 /// The guest's side of the clock: version, values, version; what it takes belongs together.
@@ -187,5 +188,5 @@ fn a_guest_never_takes_half_of_the_clock() {
         }
     };
     let runs = explore(2, scene, &[&write, &read], |_| {});
-    assert!(cfg!(miri) || runs > 20, "{runs}");
+    assert!(runs > effort(20, 0), "{runs}");
 }

@@ -121,14 +121,16 @@ impl Heap {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::addr::VcpuId;
-    use crate::domain::VcpuState;
+    use crate::addr::{DomId, Mfn, VcpuId};
+    use crate::domain::{Domain, VcpuState};
+    use crate::effort::effort;
     use crate::sched::tests::Random;
-    use alloc::sync::Weak;
     use std::collections::BTreeMap;
 
     fn vcpus(count: u32) -> Vec<Arc<Vcpu>> {
-        (0..count).map(|id| Vcpu::new(VcpuId::new(id), Weak::new(), VcpuState::new(0))).collect()
+        let domain = Arc::new(Domain::new(DomId::new(1), false, Mfn::new(1), 0, Arc::default()));
+        let vcpu = |id| Vcpu::new(VcpuId::new(id), &domain, VcpuState::new(0).unwrap());
+        (0..count).map(|id| Arc::new(vcpu(id))).collect()
     }
 
     #[test]
@@ -137,7 +139,7 @@ mod tests {
         let mut heap = Heap::default();
         let mut model = BTreeMap::new();
         let mut random = Random(7);
-        for _ in 0..if cfg!(miri) { 300 } else { 20_000 } {
+        for _ in 0..effort(20_000, 300) {
             let vcpu = &all[random.below(20) as usize];
             let (id, key) = (vcpu.id.raw(), random.below(1000));
             match random.below(4) {

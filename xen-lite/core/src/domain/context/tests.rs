@@ -1,6 +1,7 @@
 //! Tests of contexts: what goes in comes out, and what must not go in does not.
 
 use super::*;
+use crate::effort::effort;
 use crate::mm::testing::{Space, space};
 use crate::platform::Platform;
 use crate::sched::tests::Random;
@@ -123,7 +124,7 @@ fn whatever_is_loaded_is_fit_to_run() {
     let space = blank();
     let mut random = Random(3);
     let mut loaded = 0;
-    for _ in 0..if cfg!(miri) { 5 } else { 2000 } {
+    for _ in 0..effort(2000, 5) {
         let mut new = good(&space);
         new.user_regs.rflags = random.next();
         new.user_regs.cs = random.next() as u16;

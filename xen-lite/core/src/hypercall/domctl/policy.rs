@@ -2,21 +2,16 @@
 
 use abi::domctl::{Domctl, DomctlCpuPolicy};
 use abi::xen::{CpuidLeaf, MsrEntry};
-use alloc::boxed::Box;
-use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
 
 use super::{Answer, PLAIN, WRITE_BACK};
 use crate::Hypervisor;
 use crate::access::ControlOver;
-use crate::control::lifecycle::room_for;
 use crate::control::policy::{Entry, MOST_ENTRIES, MSRS, Policy, guests};
 use crate::fail::Errno;
 use crate::hypercall::guest::GuestHandle;
 use crate::platform::Platform;
-
-/// Bytes of heap that working with a policy takes at most: a few lists of [`MOST_ENTRIES`].
-pub const POLICY_ROOM: usize = 32 << 10;
+use crate::room;
 
 /// Writes leaves and MSRs (all 0) to a caller's arrays, which must have room for all; a null array asks for the most there can be.
 ///
@@ -55,10 +50,9 @@ pub fn write<P: Platform>(
 
 /// `get_cpu_policy`.
 pub fn get<P: Platform>(hv: &Hypervisor<P>, target: &ControlOver, op: &mut Domctl) -> Answer {
-    room_for(POLICY_ROOM)?;
     let mut policy = op.as_cpu_policy();
-    let own = target.settings.lock().cpu_policy.as_ref().map(|own| Vec::from(own.entries()));
-    let entries = own.unwrap_or_else(|| guests(hv));
+    let own = target.settings.lock().cpu_policy.as_ref().map(|own| room::copy(own.entries()));
+    let entries = own.unwrap_or_else(|| guests(hv))?;
     let DomctlCpuPolicy { nr_leaves, nr_msrs, leaves, msrs, .. } = &mut policy;
     write(hv, &entries, (leaves.addr(), nr_leaves), (msrs.addr(), nr_msrs))?;
     op.set_cpu_policy(policy);
@@ -67,7 +61,6 @@ pub fn get<P: Platform>(hv: &Hypervisor<P>, target: &ControlOver, op: &mut Domct
 
 /// `set_cpu_policy`: of a domain that has not run yet. What is objected to goes back with the error.
 pub fn set<P: Platform>(hv: &Hypervisor<P>, target: &ControlOver, address: u64, op: &mut Domctl) -> Answer {
-    room_for(POLICY_ROOM)?;
     let mut policy = op.as_cpu_policy();
     let started = target.vcpus().iter().any(|vcpu| vcpu.initialised.load(Ordering::Acquire) != 0);
     if started {
@@ -77,7 +70,7 @@ pub fn set<P: Platform>(hv: &Hypervisor<P>, target: &ControlOver, address: u64, 
         return Err(Errno::E2BIG.into());
     }
     let leaves = GuestHandle::<CpuidLeaf>::new(policy.leaves.addr(), u64::from(policy.nr_leaves))?;
-    let mut given = Vec::with_capacity(policy.nr_leaves as usize);
+    let mut given = room::list(policy.nr_leaves as usize)?;
     for index in 0..leaves.len() {
         let CpuidLeaf { leaf, subleaf, a, b, c, d } = leaves.read(hv, index)?;
         given.push(Entry { leaf, subleaf, values: [a, b, c, d] });
@@ -88,7 +81,7 @@ pub fn set<P: Platform>(hv: &Hypervisor<P>, target: &ControlOver, address: u64, 
             (policy.err_leaf, policy.err_subleaf) = (bad.leaf, bad.subleaf);
             bad.errno
         })?;
-        target.settings.lock().cpu_policy = Some(Box::new(own));
+        target.settings.lock().cpu_policy = Some(own);
         Ok(())
     });
     let Err(errno) = refused else { return PLAIN };

@@ -1,27 +1,23 @@
 //! CPU policies and feature sets.
 
 use abi::sysctl::*;
-use alloc::vec::Vec;
 
 use crate::Hypervisor;
-use crate::control::lifecycle::room_for;
-use crate::control::policy::{Entry, featureset, guests, machine};
+use crate::control::policy::{featureset, guests, machine};
 use crate::fail::Errno;
-use crate::hypercall::domctl::policy::POLICY_ROOM;
 use crate::hypercall::domctl::policy::write;
 use crate::hypercall::guest::GuestHandle;
 use crate::platform::Platform;
 
 /// `get_cpu_policy`.
 pub fn get<P: Platform>(hv: &Hypervisor<P>, op: &mut Sysctl) -> Result<(), Errno> {
-    room_for(POLICY_ROOM)?;
     let mut wanted = op.as_cpu_policy();
     if wanted._rsvd != 0 {
         return Err(Errno::EINVAL);
     }
-    let entries: Vec<Entry> = match wanted.index {
-        XEN_SYSCTL_CPU_POLICY_RAW | XEN_SYSCTL_CPU_POLICY_HOST => machine(hv),
-        XEN_SYSCTL_CPU_POLICY_PV_MAX | XEN_SYSCTL_CPU_POLICY_PV_DEFAULT => guests(hv),
+    let entries = match wanted.index {
+        XEN_SYSCTL_CPU_POLICY_RAW | XEN_SYSCTL_CPU_POLICY_HOST => machine(hv)?,
+        XEN_SYSCTL_CPU_POLICY_PV_MAX | XEN_SYSCTL_CPU_POLICY_PV_DEFAULT => guests(hv)?,
         XEN_SYSCTL_CPU_POLICY_HVM_MAX | XEN_SYSCTL_CPU_POLICY_HVM_DEFAULT => return Err(Errno::EOPNOTSUPP),
         _ => return Err(Errno::EINVAL),
     };
@@ -33,11 +29,10 @@ pub fn get<P: Platform>(hv: &Hypervisor<P>, op: &mut Sysctl) -> Result<(), Errno
 
 /// `get_cpu_featureset`: with a null array, how many words there are.
 pub fn features<P: Platform>(hv: &Hypervisor<P>, op: &mut Sysctl) -> Result<(), Errno> {
-    room_for(POLICY_ROOM)?;
     let mut wanted = op.as_cpu_featureset();
     let set = match wanted.index {
-        XEN_SYSCTL_CPU_FEATURESET_RAW | XEN_SYSCTL_CPU_FEATURESET_HOST => featureset(&machine(hv)),
-        XEN_SYSCTL_CPU_FEATURESET_PV | XEN_SYSCTL_CPU_FEATURESET_PV_MAX => featureset(&guests(hv)),
+        XEN_SYSCTL_CPU_FEATURESET_RAW | XEN_SYSCTL_CPU_FEATURESET_HOST => featureset(&machine(hv)?),
+        XEN_SYSCTL_CPU_FEATURESET_PV | XEN_SYSCTL_CPU_FEATURESET_PV_MAX => featureset(&guests(hv)?),
         // There are no HVM guests.
         XEN_SYSCTL_CPU_FEATURESET_HVM | XEN_SYSCTL_CPU_FEATURESET_HVM_MAX => featureset(&[]),
         _ if wanted.features.is_null() => featureset(&[]),
