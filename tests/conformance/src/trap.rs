@@ -332,9 +332,13 @@ pub fn user_outcome(mask_before: u8) -> Outcome {
 
 /// Runs instructions in the guest's user mode, entered by the `iret` hypercall, and tells which trap ended them. Behind them is
 /// a `ud2`. To be used after [`prepare_user`]; memory operands are fine, the stack is the user's own.
+///
+/// Events stay masked, unless the instructions come after the word `unmasked`.
 #[macro_export]
 macro_rules! in_user {
-    ($($text:literal),+ $(; $($operands:tt)*)?) => {{
+    (unmasked $($rest:tt)+) => { $crate::in_user!(@ 0x246 $($rest)+) };
+    ($text:literal $($rest:tt)*) => { $crate::in_user!(@ 0x46 $text $($rest)*) };
+    (@ $flags:literal $($text:literal),+ $(; $($operands:tt)*)?) => {{
         let mask = $crate::shared::mask();
         // SAFETY: none in general; a trap is caught, and what the instructions do otherwise is the caller's to know.
         unsafe {
@@ -348,8 +352,7 @@ macro_rules! in_user {
                 "push 0xe02b",
                 "lea {conformance_scratch}, [rip + CONFORMANCE_STACKS + 4096 - 512]",
                 "push {conformance_scratch}",
-                // Events stay masked: the SDK's handler would come back into the kernel's mode.
-                "push 0x46",
+                "push {conformance_flags}",
                 "push 0xe033",
                 "lea {conformance_scratch}, [rip + 3f]",
                 "push {conformance_scratch}",
@@ -364,6 +367,7 @@ macro_rules! in_user {
                 "ud2",
                 "2:",
                 conformance_scratch = out(reg) _,
+                conformance_flags = const $flags,
                 $($($operands)*)?
             );
         }

@@ -2,9 +2,14 @@
 //!
 //! For a trap in the kernel the hypervisor pushes on the current stack, from the top: `rcx`, `r11`, an error code where the
 //! vector has one, then the hardware's frame `rip cs rflags rsp ss`. The saved `cs` shows ring 0 and carries the event mask
-//! in its upper half. A stub pops `rcx` and `r11` and builds a [`TrapFrame`]; the way back is a plain `iretq` to ring 3, as
-//! the public header describes for a kernel that returns to itself. The CPU ignores `IF` there; the event mask is restored
-//! by the event code before it returns.
+//! in its upper half. A stub pops `rcx` and `r11` and builds a [`TrapFrame`].
+//!
+//! The way back depends on what was interrupted, which the ring in the saved `cs` tells:
+//!
+//! - **The kernel** (ring 0 is shown): a plain `iretq` to ring 3, as the public header describes for a kernel that returns to
+//!   itself. The CPU ignores `IF` there; the event mask is restored by the event code before it returns.
+//! - **User mode** (ring 3): the hypercall `iret`. User mode has page tables and a GS base of its own, which only the hypervisor
+//!   can load; after a plain `iretq` its code would go on as the kernel. The event mask comes from the frame's `IF`.
 
 use core::arch::global_asm;
 
@@ -120,9 +125,19 @@ global_asm!(
     "pop rsi",
     "pop rdi",
     "add rsp, 16",
+    "test byte ptr [rsp + 8], 3",
+    "jnz 2f",
     "or byte ptr [rsp + 8], 3",
     "or byte ptr [rsp + 32], 3",
     "iretq",
+    // What the hypercall expects below the frame: no flags, and the registers that SYSCALL and its number overwrite.
+    "2: push 0",
+    "push rcx",
+    "push r11",
+    "push rax",
+    "mov eax, {iret}",
+    "syscall",
+    "ud2",
     // Accesses that may fault: the dispatcher moves `rip` from the access to the exit. rdi: address, rsi: where the word goes.
     ".balign 16",
     "probe_read_word:",
@@ -144,6 +159,7 @@ global_asm!(
     stub_size = const STUB_SIZE,
     event = const EVENT_VECTOR,
     failsafe = const FAILSAFE_VECTOR,
+    iret = const abi::xen::hypercall::IRET,
     dispatch = sym dispatch,
 );
 

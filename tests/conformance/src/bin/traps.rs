@@ -8,8 +8,10 @@
 use conformance::trap::{self, Outcome, stub};
 use conformance::{Hex, area, at, bad, call, done, in_user, pages, row, shared, trapped};
 use core::mem::offset_of;
+use core::sync::atomic::{AtomicU64, Ordering};
 use domu_sdk::abi::callback::CallbackRegister;
 use domu_sdk::abi::xen::{TrapInfo, VcpuInfo, hypercall::*};
+use domu_sdk::events::Channel;
 use domu_sdk::memory::layout::pte;
 
 core::arch::global_asm!(".globl breakpoint_here", "breakpoint_here:", "nop", "ret");
@@ -300,6 +302,7 @@ fn user() {
         row!("user.stack.{which}.place", place(&outcome));
     }
     call(STACK_SWITCH, [0xe02b, trap::stacks().1, 0, 0, 0]);
+    upcall_in_user();
     for bit in [0, 6, 8, 9, 10, 12, 13, 14, 16, 18, 21] {
         let outcome = in_user!("push {f}", "popfq", "ud2"; f = in(reg) 0x202_u64 ^ 1 << bit);
         if let Some(trap) = outcome.0 {
@@ -307,6 +310,27 @@ fn user() {
             row!("user.rflags.{bit}.handler", Hex(trap.flags));
         }
     }
+}
+
+static UPCALLS: AtomicU64 = AtomicU64::new(0);
+
+/// An event on the way into user mode: its handler runs in the kernel and comes back by the hypercall `iret`, so that user
+/// mode's first instruction is user mode's still.
+fn upcall_in_user() {
+    let channel = Channel::bind_ipi().expect("a port of its own");
+    channel.on_event(|_| {
+        UPCALLS.fetch_add(1, Ordering::Relaxed);
+    });
+    for round in 0..3 {
+        shared::set_mask(1);
+        let sent = channel.notify();
+        let outcome = in_user!(unmasked "ud2");
+        row!("user.upcall.{round}.sent", sent.is_ok());
+        row!("user.upcall.{round}", outcome);
+        row!("user.upcall.{round}.cs", word(&outcome, 3));
+        row!("user.upcall.{round}.came", Hex(UPCALLS.load(Ordering::Relaxed)));
+    }
+    shared::set_mask(0);
 }
 
 fn system_calls() {
