@@ -10,7 +10,7 @@ use abi::errno::Errno;
 use abi::xen::VcpuGuestContext;
 
 use crate::DomId;
-use crate::hypervisor::{DomainInfo, HostInfo, Hypervisor, NewDomain, Result, Window};
+use crate::hypervisor::{Deliver, DomainInfo, Fetch, HostInfo, Hypervisor, NewDomain, Result, Window};
 use crate::page::SharedPage;
 
 const PAGE: usize = 4096;
@@ -19,7 +19,8 @@ pub const POWERED_OFF: &str = "the fake machine was powered off";
 const SHUTDOWN_FLAG: u32 = 4;
 const PAUSED_FLAG: u32 = 8;
 
-type Frame = Rc<RefCell<Vec<u8>>>;
+/// A frame's bytes.
+pub type Frame = Rc<RefCell<Vec<u8>>>;
 
 /// One domain.
 #[derive(Debug, Default)]
@@ -62,6 +63,10 @@ pub struct World {
     pub keys: VecDeque<u8>,
     /// Open local ports.
     pub open_ports: Vec<u32>,
+    /// Frames that domains grant to Dom0, by domain and reference.
+    pub grants: BTreeMap<(u16, u32), Frame>,
+    /// Local ports that were rung since the test looked.
+    pub rung: Vec<u32>,
     /// Foreign frames mapped at the moment.
     pub mapped: usize,
     /// The call of this name fails.
@@ -83,6 +88,19 @@ impl Fake {
             return Err(Errno::ESRCH);
         }
         Ok(f(&mut world, dom.0))
+    }
+
+    /// A domain grants a frame under a reference; returns the frame. It is the test's own, not counted as memory.
+    pub fn grant(&self, dom: u16, reference: u32) -> Frame {
+        let frame: Frame = Rc::new(RefCell::new(alloc::vec![0; PAGE]));
+        self.0.borrow_mut().grants.insert((dom, reference), frame.clone());
+        frame
+    }
+
+    fn granted(&self, dom: DomId, reference: u32, offset: u16, len: usize) -> Option<(Frame, usize)> {
+        let offset = usize::from(offset);
+        let frame = self.0.borrow().grants.get(&(dom.0, reference)).cloned()?;
+        (offset + len <= PAGE).then_some((frame, offset))
     }
 
     /// Bytes of a frame.
@@ -148,6 +166,11 @@ impl Window for FakeWindow {
             self.set_byte(offset + i, *byte);
         }
     }
+    fn read(&self, offset: usize, into: &mut [u8]) {
+        for (i, byte) in into.iter_mut().enumerate() {
+            *byte = self.byte(offset + i);
+        }
+    }
     fn zero(&self, offset: usize, len: usize) {
         (offset..offset + len).for_each(|at| self.set_byte(at, 0));
     }
@@ -199,6 +222,33 @@ impl Hypervisor for Fake {
             world.mapped += mfns.len();
             Ok(FakeWindow { world: shared, frames: mfns.iter().map(|m| world.frames[m].clone()).collect() })
         })?
+    }
+    fn map_grants(&mut self, dom: DomId, grants: &[u32]) -> Result<FakeWindow> {
+        let shared = self.0.clone();
+        self.on("map_grants", dom, |world, id| {
+            let find = |r: &u32| world.grants.get(&(id, *r)).cloned().ok_or(Errno::EINVAL);
+            let frames = grants.iter().map(find).collect::<Result<Vec<_>>>()?;
+            world.mapped += frames.len();
+            Ok(FakeWindow { world: shared, frames })
+        })?
+    }
+    fn fetch(&mut self, dom: DomId, list: &mut [Fetch<'_>]) {
+        for entry in list {
+            let found = self.granted(dom, entry.grant, entry.offset, entry.into.len());
+            entry.done = found.is_some();
+            if let Some((frame, at)) = found {
+                entry.into.copy_from_slice(&frame.borrow()[at..at + entry.into.len()]);
+            }
+        }
+    }
+    fn deliver(&mut self, dom: DomId, list: &mut [Deliver<'_>]) {
+        for entry in list {
+            let found = self.granted(dom, entry.grant, entry.offset, entry.from.len());
+            entry.done = found.is_some();
+            if let Some((frame, at)) = found {
+                frame.borrow_mut()[at..at + entry.from.len()].copy_from_slice(entry.from);
+            }
+        }
     }
     fn hypercall_init(&mut self, dom: DomId, mfn: u64) -> Result<()> {
         self.on("hypercall_init", dom, |w, id| w.domains.get_mut(&id).unwrap().hypercall_page = Some(mfn))
@@ -264,7 +314,9 @@ impl Hypervisor for Fake {
             local
         })
     }
-    fn notify(&mut self, _: u32) {}
+    fn notify(&mut self, port: u32) {
+        self.0.borrow_mut().rung.push(port);
+    }
     fn close(&mut self, port: u32) {
         self.0.borrow_mut().open_ports.retain(|p| *p != port);
     }

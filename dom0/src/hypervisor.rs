@@ -20,8 +20,36 @@ pub type Result<T> = core::result::Result<T, Errno>;
 pub trait Window: SharedPage {
     /// Copies bytes to an offset; the range lies in the window.
     fn write(&self, offset: usize, bytes: &[u8]);
+    /// Copies bytes from an offset; the range lies in the window.
+    fn read(&self, offset: usize, into: &mut [u8]);
     /// Zeroes a range.
     fn zero(&self, offset: usize, len: usize);
+}
+
+/// Bytes to fetch from a frame that another domain grants.
+#[derive(Debug)]
+pub struct Fetch<'a> {
+    /// The other domain's grant.
+    pub grant: u32,
+    /// Where in the frame.
+    pub offset: u16,
+    /// Where to put the bytes, and how many; not beyond the frame's end.
+    pub into: &'a mut [u8],
+    /// Whether all bytes came; set by the call.
+    pub done: bool,
+}
+
+/// Bytes to put into a frame that another domain grants.
+#[derive(Debug)]
+pub struct Deliver<'a> {
+    /// The other domain's grant.
+    pub grant: u32,
+    /// Where in the frame.
+    pub offset: u16,
+    /// The bytes; not beyond the frame's end.
+    pub from: &'a [u8],
+    /// Whether all bytes went; set by the call.
+    pub done: bool,
 }
 
 /// What `createdomain` is told.
@@ -90,6 +118,12 @@ pub trait Hypervisor {
     fn populate(&mut self, dom: DomId, first_pfn: u64, count: usize) -> Result<Vec<u64>>;
     /// Maps frames of another domain writable.
     fn map_foreign(&mut self, dom: DomId, mfns: &[u64]) -> Result<Self::Window>;
+    /// Maps frames that a domain grants to this one, writable.
+    fn map_grants(&mut self, dom: DomId, grants: &[u32]) -> Result<Self::Window>;
+    /// Copies bytes out of granted frames, many at once; each entry says whether it was done.
+    fn fetch(&mut self, dom: DomId, list: &mut [Fetch<'_>]);
+    /// Copies bytes into granted frames, many at once; each entry says whether it was done.
+    fn deliver(&mut self, dom: DomId, list: &mut [Deliver<'_>]);
     /// Has a hypercall page filled in.
     fn hypercall_init(&mut self, dom: DomId, mfn: u64) -> Result<()>;
     /// Has a domain's root page table validated and pinned.

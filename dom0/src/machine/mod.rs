@@ -10,16 +10,20 @@ use alloc::vec::Vec;
 
 use abi::domctl::{DomctlCreatedomain, DomctlGetdomaininfo};
 use abi::errno::Errno;
+use abi::grant_table::GNTST_OKAY;
 use abi::memory::{E820_RAM, E820Entry, XENMEM_RESOURCE_GRANT_TABLE, XENMEM_RESOURCE_GRANT_TABLE_ID_SHARED};
 use abi::xen::{VIRQ_DOM_EXC, VcpuGuestContext};
 use dom0::DomId;
-use dom0::hypervisor::{DomainInfo, HostInfo, Hypervisor, NewDomain, Result, Window};
+use dom0::hypervisor::{Deliver, DomainInfo, Fetch, HostInfo, Hypervisor, NewDomain, Result, Window};
 use dom0::page::SharedPage;
 use domu_sdk::events::Channel;
+use domu_sdk::grant::{Access, GrantMapping};
+use domu_sdk::hypercall::grant::{self, GrantError};
 use domu_sdk::hypercall::{domctl, event_channel, memory, mmu, sysctl, version};
+use domu_sdk::memory::SharedMem;
 use domu_sdk::memory::foreign::Mapping;
 use domu_sdk::time::Instant;
-use domu_sdk::{Mfn, Pfn, Port, console};
+use domu_sdk::{GrantRef, Mfn, Pfn, Port, console};
 
 /// Domains asked for in one `getdomaininfolist`.
 const LIST: usize = 64;
@@ -47,29 +51,46 @@ impl Machine {
 }
 
 /// Frames of another domain.
-pub struct ForeignWindow(Mapping);
+pub enum ForeignWindow {
+    /// Mapped by their numbers, as a toolstack may.
+    Frames(Mapping),
+    /// Mapped because the other domain grants them.
+    Grants(GrantMapping),
+}
+
+impl ForeignWindow {
+    fn memory(&self) -> &SharedMem {
+        match self {
+            Self::Frames(mapping) => mapping,
+            Self::Grants(mapping) => mapping,
+        }
+    }
+}
 
 impl SharedPage for ForeignWindow {
     fn byte(&self, offset: usize) -> u8 {
-        self.0.load_u8(offset)
+        self.memory().load_u8(offset)
     }
     fn set_byte(&self, offset: usize, value: u8) {
-        self.0.store_u8(offset, value);
+        self.memory().store_u8(offset, value);
     }
     fn load(&self, offset: usize) -> u32 {
-        self.0.load_u32(offset)
+        self.memory().load_u32(offset)
     }
     fn store(&self, offset: usize, value: u32) {
-        self.0.store_u32(offset, value);
+        self.memory().store_u32(offset, value);
     }
 }
 
 impl Window for ForeignWindow {
     fn write(&self, offset: usize, bytes: &[u8]) {
-        self.0.write(offset, bytes);
+        self.memory().write(offset, bytes);
+    }
+    fn read(&self, offset: usize, into: &mut [u8]) {
+        self.memory().read(offset, into);
     }
     fn zero(&self, offset: usize, len: usize) {
-        self.0.fill(offset, len, 0);
+        self.memory().fill(offset, len, 0);
     }
 }
 
@@ -124,7 +145,37 @@ impl Hypervisor for Machine {
 
     fn map_foreign(&mut self, dom: DomId, mfns: &[u64]) -> Result<ForeignWindow> {
         let frames: Vec<Mfn> = mfns.iter().copied().map(Mfn).collect();
-        Mapping::read_write(sdk(dom), &frames).map(ForeignWindow).map_err(|error| error.errno)
+        Mapping::read_write(sdk(dom), &frames).map(ForeignWindow::Frames).map_err(|error| error.errno)
+    }
+
+    fn map_grants(&mut self, dom: DomId, grants: &[u32]) -> Result<ForeignWindow> {
+        let grants: Vec<GrantRef> = grants.iter().copied().map(GrantRef).collect();
+        let mapping = GrantMapping::new(sdk(dom), &grants, Access::ReadWrite);
+        mapping.map(ForeignWindow::Grants).map_err(|error| match error {
+            GrantError::Call(errno) => errno,
+            GrantError::Status(_) => Errno::EINVAL,
+        })
+    }
+
+    fn fetch(&mut self, dom: DomId, list: &mut [Fetch<'_>]) {
+        let mut copies: Vec<_> = list
+            .iter_mut()
+            .map(|e| grant::Fetch { grant: GrantRef(e.grant), offset: e.offset, into: e.into, status: 0 })
+            .collect();
+        let called = grant::fetch(sdk(dom), &mut copies).is_ok();
+        let done: Vec<bool> = copies.iter().map(|copy| called && copy.status == GNTST_OKAY).collect();
+        list.iter_mut().zip(done).for_each(|(entry, done)| entry.done = done);
+    }
+
+    fn deliver(&mut self, dom: DomId, list: &mut [Deliver<'_>]) {
+        let mut copies: Vec<_> = list
+            .iter()
+            .map(|e| grant::Deliver { grant: GrantRef(e.grant), offset: e.offset, from: e.from, status: 0 })
+            .collect();
+        let called = grant::deliver(sdk(dom), &mut copies).is_ok();
+        for (entry, copy) in list.iter_mut().zip(copies) {
+            entry.done = called && copy.status == GNTST_OKAY;
+        }
     }
 
     fn hypercall_init(&mut self, dom: DomId, mfn: u64) -> Result<()> {

@@ -206,6 +206,17 @@ pub fn machine_frame(pfn: Pfn) -> Option<Mfn> {
     Some(arch::pfn_to_machine(pfn.0)).filter(|&mfn| mfn != u64::MAX).map(Mfn)
 }
 
+/// The machine frame behind an address of this domain; `None` if nothing is mapped there. Cheap in the direct map, where the
+/// heap and all [`Pages`] are.
+pub(crate) fn machine_frame_at(address: u64) -> Option<Mfn> {
+    let direct = address.checked_sub(layout::DIRECT_BASE).map(|offset| Pfn(offset / PAGE_SIZE as u64));
+    if let Some(frame) = direct.and_then(machine_frame) {
+        return Some(frame);
+    }
+    let entry = arch::table_entry(address).filter(|entry| entry & layout::pte::PRESENT != 0)?;
+    Some(Mfn(layout::entry_frame(entry)))
+}
+
 /// The domain's number of a machine frame; `None` if it is not the domain's.
 pub fn domain_frame(mfn: Mfn) -> Option<Pfn> {
     arch::machine_to_pfn(mfn.0).map(Pfn)
