@@ -10,6 +10,8 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
+use crate::block::spec::Disk;
+
 /// What to do when a domain ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnEnd {
@@ -57,6 +59,8 @@ pub struct Guest {
     pub on_poweroff: OnEnd,
     /// Fixed UUID, if given.
     pub uuid: Option<[u8; 16]>,
+    /// Disks.
+    pub disks: Vec<Disk>,
 }
 
 /// A place in the file and what is to be said about it.
@@ -80,10 +84,11 @@ impl fmt::Display for Remark {
 enum Value {
     Number(u64),
     Text(String),
-    List,
+    /// Each with its place, as a remark without text.
+    List(Vec<(Remark, Value)>),
 }
 
-const LATER: [&str; 2] = ["disk", "vif"];
+const LATER: [&str; 1] = ["vif"];
 const IGNORED: [&str; 10] = [
     "type",
     "builder",
@@ -128,6 +133,7 @@ impl Guest {
             on_reboot: OnEnd::Restart,
             on_poweroff: OnEnd::Destroy,
             uuid: None,
+            disks: Vec::new(),
         }
     }
 }
@@ -160,6 +166,7 @@ impl Draft {
             "on_reboot" => guest.on_reboot = on_end(value, at_value)?,
             "on_poweroff" => guest.on_poweroff = on_end(value, at_value)?,
             "uuid" => guest.uuid = Some(uuid(value, at_value)?),
+            "disk" => guest.disks = disks(value, at_value)?,
             _ if LATER.contains(&key) => {
                 self.remarks.push(at_key(format!("{key} is not supported yet; the guest starts without it")));
             }
@@ -222,7 +229,7 @@ fn number(
     let number = match value {
         Value::Number(number) => Some(number),
         Value::Text(text) => text.parse().ok(),
-        Value::List => None,
+        Value::List(_) => None,
     };
     let (low, high) = (range.start(), range.end());
     let refusal = || at(format!("expected {what}, from {low} to {high}"));
@@ -247,6 +254,24 @@ fn uuid(value: Value, at: At<'_>) -> Result<[u8; 16], Remark> {
         return Err(at(format!("{text:?} is no UUID; it has 32 hexadecimal digits")));
     }
     Ok(core::array::from_fn(|i| digits[2 * i] << 4 | digits[2 * i + 1]))
+}
+
+fn disks(value: Value, at: At<'_>) -> Result<Vec<Disk>, Remark> {
+    let Value::List(items) = value else {
+        return Err(at("expected a list like [ 'ram:64M,xvda,w' ]".to_string()));
+    };
+    let mut disks: Vec<Disk> = Vec::new();
+    for (place, item) in items {
+        let remark = |offset: usize, text| Remark { column: place.column + offset, text, ..place.clone() };
+        let text = text(item, &|text| remark(0, text))?;
+        // The column counts from the quote on.
+        let disk = Disk::parse(&text).map_err(|(offset, text)| remark(offset + 1, text))?;
+        if let Some(twice) = disks.iter().find(|d| d.vdev.number == disk.vdev.number) {
+            return Err(remark(1, format!("{} is there already, as {}", disk.vdev.name, twice.vdev.name)));
+        }
+        disks.push(disk);
+    }
+    Ok(disks)
 }
 
 struct Parser<'a> {
@@ -357,17 +382,21 @@ impl<'a> Parser<'a> {
 
     fn list(&mut self) -> Result<Value, Remark> {
         let start = self.at;
+        let mut items = Vec::new();
         self.at += 1;
         loop {
             self.skip_blanks(true);
             match self.peek() {
                 Some(']') => {
                     self.at += 1;
-                    return Ok(Value::List);
+                    return Ok(Value::List(items));
                 }
                 None => return Err(self.remark(start, "list without its closing ]".to_string())),
                 Some('[') => return self.fail("a list inside a list"),
-                Some(_) => self.value()?,
+                Some(_) => {
+                    let place = self.remark(self.at, String::new());
+                    items.push((place, self.value()?));
+                }
             };
             self.skip_blanks(true);
             match self.peek() {

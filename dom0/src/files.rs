@@ -64,6 +64,11 @@ impl<'a> Files<'a> {
             guest.ramdisk =
                 Some(self.resolve(folder, ramdisk).ok_or_else(|| self.missing(file.name, ramdisk))?);
         }
+        for disk in &mut guest.disks {
+            if let Some(path) = disk.target.file_mut() {
+                *path = self.resolve(folder, path).ok_or_else(|| self.missing(file.name, path))?;
+            }
+        }
         Ok((guest, remarks.into_iter().map(at).collect()))
     }
 

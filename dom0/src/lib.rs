@@ -16,6 +16,7 @@
 //! | [`cpio`], [`files`], [`config`] | the archive with kernels, and the guests' files |
 //! | [`builder`] | a PV domain from a kernel, through the public control interface |
 //! | [`control`] | domains from birth to death: rings, store nodes, `on_*` policies |
+//! | [`block`] | disks for guests |
 //! | [`console`] | a guest's console ring, log and input |
 //! | [`xenstore`] | the store: tree, permissions, transactions, watches, ring protocol |
 //! | [`shell`] | line editing, commands |
@@ -27,6 +28,7 @@
 extern crate alloc;
 
 pub mod acpi;
+pub mod block;
 pub mod builder;
 pub mod config;
 pub mod console;

@@ -110,6 +110,7 @@ impl<H: Hypervisor> Control<'_, H> {
             }
         };
         self.publish_nodes(&built, &guest, &uuid);
+        let disks = guest.disks.clone();
         let domain = Domain {
             dom,
             guest,
@@ -127,6 +128,9 @@ impl<H: Hypervisor> Control<'_, H> {
         };
         self.domains.insert(dom, domain);
         self.store.introduce(dom);
+        for disk in &disks {
+            self.attach_disk(dom, disk)?;
+        }
         self.unpause(dom)
     }
 

@@ -107,6 +107,7 @@ impl<H: Hypervisor> Control<'_, H> {
     /// Closes channels, unmaps pages, destroys the domain, removes its nodes and tells watchers. Works for what is only half built,
     /// too.
     pub(super) fn take_apart(&mut self, dom: DomId) {
+        self.remove_devices(dom);
         let mut uuid = None;
         if let Some(domain) = self.domains.remove(&dom) {
             self.hv.close(domain.console_port);

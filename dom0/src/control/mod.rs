@@ -5,6 +5,7 @@
 //! it; `end` notices that it shut down or crashed, follows its `on_*` setting, and takes everything apart again.
 
 mod create;
+pub mod devices;
 mod end;
 mod nodes;
 pub mod report;
@@ -17,12 +18,14 @@ use alloc::vec::Vec;
 use abi::domctl::XEN_DOMINF_SHUTDOWN;
 
 use crate::DomId;
+use crate::block::Blocks;
 use crate::config::Guest;
 use crate::console::Console;
 use crate::files::Files;
 use crate::hypervisor::{Hypervisor, explain};
 use crate::xenstore::Server;
 use crate::xenstore::ring::Ring;
+use devices::Device;
 
 /// Consoles of ended domains that are kept for `log`.
 const PAST_MAX: usize = 8;
@@ -59,6 +62,9 @@ pub struct Control<'a, H: Hypervisor> {
     pub files: Files<'a>,
     /// The xenstore.
     pub store: Server,
+    /// Disks, and the devices that show them.
+    pub blocks: Blocks<'a, H::Window>,
+    devices: Vec<Device>,
     domains: BTreeMap<DomId, Domain<H::Window>>,
     past: VecDeque<(DomId, String, Console)>,
     notices: VecDeque<String>,
@@ -75,6 +81,8 @@ impl<'a, H: Hypervisor> Control<'a, H> {
             hv,
             files,
             store: Server::new(),
+            blocks: Blocks::default(),
+            devices: Vec::new(),
             domains: BTreeMap::new(),
             past: VecDeque::new(),
             notices: VecDeque::new(),
@@ -133,6 +141,7 @@ impl<'a, H: Hypervisor> Control<'a, H> {
     /// One round over all rings and news. Returns whether there is more to do at once.
     pub fn serve(&mut self) -> bool {
         let mut more = self.serve_rings();
+        more |= self.serve_devices();
         if self.hv.domain_event() {
             self.reap();
             more = true;

@@ -1,0 +1,178 @@
+//! Disks for guests: the back end of the block protocol (public header `io/blkif.h`).
+//!
+//! [`Blocks`] has the storages and the devices that show them. A disk comes from a configuration ([`spec`]), becomes a [`storage`], and
+//! is shown by a [`device`], whose rings are [`queue`]s of requests ([`wire`]).
+//!
+//! **Sharing.** A storage that has a name (a disk of the machine, a named one in memory) may be shown by one device that writes, or by many
+//! that read; [`Blocks::attach`] refuses everything else.
+//!
+//! **What a guest can cost.** Rings of [`device::MAX_QUEUES`] queues and [`queue::MAPPED_MAX`] frames are mapped at most for a device; data is
+//! held for one request at a time; each queue moves a bounded number of bytes a round.
+
+pub mod device;
+pub mod queue;
+pub mod spec;
+pub mod storage;
+#[cfg(test)]
+mod tests;
+pub mod wire;
+
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use crate::control::devices::{Backend, Class, Device, Host};
+use crate::files::Files;
+use crate::hypervisor::{Hypervisor, Window};
+use device::Vbd;
+use queue::{Scratch, Stats};
+use spec::{Disk, Format, Target};
+use storage::{Ram, Shared, Storage, share};
+
+/// A storage that more than one device may show.
+#[derive(Debug)]
+struct Named<'a> {
+    storage: Shared<'a>,
+    /// The devices that show it, and whether they may write.
+    users: Vec<(Device, bool)>,
+}
+
+/// All disks.
+#[derive(Debug)]
+pub struct Blocks<'a, W> {
+    devices: BTreeMap<Device, Vbd<'a, W>>,
+    /// By the target's text.
+    named: BTreeMap<String, Named<'a>>,
+    scratch: Scratch,
+}
+
+impl<W> Default for Blocks<'_, W> {
+    fn default() -> Self {
+        Self { devices: BTreeMap::new(), named: BTreeMap::new(), scratch: Scratch::default() }
+    }
+}
+
+impl<'a, W: Window> Blocks<'a, W> {
+    /// Adds a disk of the machine under a name such as `vda`.
+    pub fn add_machine_disk(&mut self, name: &str, storage: impl Storage + 'a) {
+        let key = Target::Machine(name.to_string()).to_string();
+        self.named.insert(key, Named { storage: share(storage), users: Vec::new() });
+    }
+
+    /// Names of the storages that have one, with their sizes in sectors and the number of devices that show them.
+    pub fn named(&self) -> impl Iterator<Item = (&str, u64, usize)> {
+        self.named.iter().map(|(name, named)| {
+            let sectors = named.storage.borrow().sectors();
+            (name.as_str(), sectors, named.users.len())
+        })
+    }
+
+    /// What was done for a device, and whether its front end is connected.
+    pub fn stats(&self, device: Device) -> Option<(Stats, bool)> {
+        self.devices.get(&device).map(|vbd| (vbd.stats(), vbd.is_connected()))
+    }
+
+    /// Frames of guests that stay mapped besides the rings.
+    pub fn mapped(&self) -> usize {
+        self.devices.values().map(Vbd::mapped).sum()
+    }
+
+    /// Makes a device's directories and shows the disk. The toolstack then tells that the device is there.
+    pub fn attach<H: Hypervisor<Window = W>>(
+        &mut self,
+        host: &mut Host<'_, H>,
+        files: &Files<'a>,
+        device: Device,
+        disk: &Disk,
+    ) -> Result<(), String> {
+        if self.devices.contains_key(&device) {
+            return Err(format!("domain {} has {} already", device.dom, disk.vdev.name));
+        }
+        let storage = self.open(files, device, disk)?;
+        let vbd = Vbd::new(device, storage, disk.writable, disk.discard);
+        self.devices.insert(device, vbd);
+        let number = device.number.to_string();
+        let mode = if disk.writable { "w" } else { "r" };
+        let front = [("virtual-device", number.as_str()), ("device-type", "disk")];
+        let back = [
+            ("params", &*disk.target.to_string()),
+            ("type", "phy"),
+            ("dev", &disk.vdev.name),
+            ("mode", mode),
+            ("device-type", "disk"),
+            ("removable", "0"),
+            ("bootable", "1"),
+            ("discard-enable", if disk.discard { "1" } else { "0" }),
+        ];
+        host.publish(device, &front, &back);
+        Ok(())
+    }
+
+    fn open(&mut self, files: &Files<'a>, device: Device, disk: &Disk) -> Result<Shared<'a>, String> {
+        if disk.format != Format::Raw {
+            return Err(format!("{}: format qcow2 is not supported yet", disk.target));
+        }
+        match &disk.target {
+            Target::Ram { bytes, name: None } => Ok(share(Ram::new(*bytes)?)),
+            Target::Ram { bytes, name: Some(name) } => {
+                let key = format!("ram:{name}");
+                if !self.named.contains_key(&key) {
+                    let named = Named { storage: share(Ram::new(*bytes)?), users: Vec::new() };
+                    self.named.insert(key.clone(), named);
+                }
+                self.share(&key, device, disk.writable)
+            }
+            target @ Target::Machine(_) => self.share(&target.to_string(), device, disk.writable),
+            Target::File(_) | Target::Overlay(_) => {
+                let _ = files;
+                Err(format!("{} is not supported yet", disk.target))
+            }
+        }
+    }
+
+    /// A named storage, unless its other users forbid it.
+    fn share(&mut self, key: &str, device: Device, writable: bool) -> Result<Shared<'a>, String> {
+        let all: Vec<String> = self.named.keys().cloned().collect();
+        let named = self.named.get_mut(key).ok_or_else(|| match all.as_slice() {
+            [] => format!("there is no {key}; this machine has no disk"),
+            _ => format!("there is no {key}; there are: {}", all.join(", ")),
+        })?;
+        if let Some((other, writes)) = named.users.iter().find(|(_, writes)| writable || *writes) {
+            let how = if *writes { "written" } else { "read" };
+            return Err(format!("{key} is {how} by domain {}; only readers may share", other.dom));
+        }
+        named.users.push((device, writable));
+        Ok(named.storage.clone())
+    }
+}
+
+impl<H: Hypervisor> Backend<H> for Blocks<'_, H::Window> {
+    fn changed(&mut self, host: &mut Host<'_, H>, device: Device) {
+        if let Some(vbd) = self.devices.get_mut(&device) {
+            vbd.changed(host);
+        }
+    }
+
+    fn serve(&mut self, host: &mut Host<'_, H>) -> bool {
+        let mut more = false;
+        for vbd in self.devices.values_mut() {
+            more |= vbd.serve(host, &mut self.scratch);
+        }
+        more
+    }
+
+    fn removed(&mut self, host: &mut Host<'_, H>, device: Device) {
+        if let Some(mut vbd) = self.devices.remove(&device) {
+            vbd.disconnect(host);
+        }
+        for named in self.named.values_mut() {
+            named.users.retain(|(user, _)| *user != device);
+        }
+    }
+}
+
+/// A block device of a guest.
+pub fn device(dom: crate::DomId, disk: &Disk) -> Device {
+    Device { dom, class: Class::Block, number: disk.vdev.number }
+}
