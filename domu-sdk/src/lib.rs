@@ -40,6 +40,8 @@
 //! | [`time`] | clock, sleeping, timeouts |
 //! | [`sync`] | locks that event handlers may take |
 //! | [`ring`] | byte rings between domains |
+//! | [`xenbus`] | devices: finding them, and their states |
+//! | [`block`] | disks |
 //! | [`store`] | the store: values, watches, transactions |
 //! | [`shutdown`] | how a domain ends |
 //! | [`hypercall`] | every hypercall as a safe function |
@@ -57,6 +59,7 @@ extern crate std;
 
 #[allow(unsafe_code, reason = "the one place for it; see its invariants")]
 pub mod arch;
+pub mod block;
 pub mod console;
 pub mod events;
 pub mod executor;
@@ -72,6 +75,7 @@ pub mod sync;
 pub mod time;
 pub mod traps;
 pub mod types;
+pub mod xenbus;
 
 pub use abi;
 pub use domu_sdk_macros::main;
