@@ -254,9 +254,9 @@ fn check_fair(cpus: u32, rows: &[(u32, u32, u32, Habit)], seconds: u64, per_cent
     }
 }
 
-const LONG: u64 = 20;
-/// What a second of a test's life is: under Miri, two slices.
-const WAIT: u64 = effort(SECOND, 20 * MS);
+const LONG: u64 = effort(20, 2);
+/// What a second of a test's life is.
+const WAIT: u64 = effort(SECOND, 4 * MS);
 /// Whether that is long enough for parts to show; if not, the machines only live, with all other checks.
 const SHOWS: bool = effort(true, false);
 
@@ -350,12 +350,9 @@ fn an_idle_vcpu_that_wakes_waits_a_slice_at_most_among_busy_ones() {
     for cpus in [1, 2] {
         let mut rows = Vec::from([64, 128, 256, 256, 384, 512, 512, 768].map(|weight| busy(weight, 0, 1)));
         let idle = effort(40, 3);
-        rows.extend(
-            (0..idle).map(|n| (256, 0, 1, Habit::Turns { run: 200_000, sleep: SECOND + n * 7 * MS })),
-        );
+        rows.extend((0..idle).map(|n| (256, 0, 1, Habit::Turns { run: 200_000, sleep: WAIT + n * 7 * MS })));
         let mut machine = Simulation::new(cpus, &rows);
-        // The first of them wakes after a second.
-        machine.run(effort(10 * SECOND, SECOND + 100 * MS));
+        machine.run(10 * WAIT);
         let worst = machine.worst_wait[8..].iter().max();
         assert!(worst.is_some_and(|worst| *worst <= SLICE), "{cpus} CPUs: {:?}", machine.worst_wait);
     }
