@@ -6,6 +6,7 @@
 //! | `debian-initramfs.gz` | userland for Debian's kernel: a static busybox that greets, echoes lines, powers off |
 //! | `debian.cpio`, `grub.cpio`, `broken.cpio` | initrds for Dom0 with these guests |
 //! | `tests.cpio`, `hostile.cpio` | the guests of `tests/guests`; the hostile one, its neighbour and a script |
+//! | `block.cpio` | guests with disks |
 //! | `smp.cpio` | Debian's kernel with four CPUs, and two small guests beside it |
 //! | `conformance.cpio` | the kernels of `tests/conformance` as guests |
 //! | `broken/NAME` | kernels that must be refused |
@@ -19,6 +20,7 @@ use crate::provide::packages::find_program;
 use crate::provide::upstream::{Upstream, unpack_gzip};
 use crate::say;
 use anyhow::{Context, Result, ensure};
+use runner::cases::block;
 use runner::cases::hostile::{ATTEMPTS, NEIGHBOUR, SCRIPT_FILE, script};
 use std::path::Path;
 
@@ -162,6 +164,26 @@ pub fn hostile(paths: &Paths) -> Result<()> {
     archive.file(&format!("guests/{NEIGHBOUR}.cfg"), 0o644, config(NEIGHBOUR, 16, "").as_bytes())?;
     archive.file(SCRIPT_FILE, 0o644, script().as_bytes())?;
     write(&paths.image.join("hostile.cpio"), &archive.finish()?)
+}
+
+/// Prepares an initrd with the guests that have disks.
+///
+/// # Errors
+/// If a guest was not built.
+pub fn block(paths: &Paths) -> Result<()> {
+    let mut archive = Archive::default();
+    archive.folder("guests")?;
+    for kernel in block::KERNELS {
+        archive.file_from(&format!("guests/{kernel}"), 0o755, &paths.image.join("guests").join(kernel))?;
+    }
+    for guest in block::GUESTS {
+        let text = format!(
+            "kernel = \"guests/{}\"\nmemory = {}\nextra = \"{}\"\n{}\n",
+            guest.kernel, guest.memory, guest.arguments, guest.more
+        );
+        archive.file(&format!("guests/{}.cfg", guest.name), 0o644, text.as_bytes())?;
+    }
+    write(&paths.image.join(block::ARCHIVE), &archive.finish()?)
 }
 
 /// Prepares kernels that must be refused, each with the reason in its name.

@@ -2,6 +2,7 @@
 //!
 //! | module | what it covers |
 //! |---|---|
+//! | [`block`] | disks: front end and back end, against each other and against hostile ones |
 //! | [`boot`] | loaders, first modules, refusals of xen-lite itself |
 //! | [`control`] | Dom0's shell: create, list, destroy, refusals |
 //! | [`foreign`] | software of others as guests: Debian's Linux, GRUB |
@@ -14,6 +15,7 @@
 //! A test of the ABI is a guest of `tests/guests` that checks itself and prints a line that starts with `TEST`; such a
 //! guest is one row in [`boot::SELF_CHECKING`].
 
+pub mod block;
 pub mod boot;
 pub mod control;
 pub mod foreign;
@@ -45,6 +47,7 @@ pub fn all() -> Vec<Case> {
     cases.extend(sched::cases());
     cases.extend(hostile::cases());
     cases.extend(fuzzer::cases());
+    cases.extend(block::cases());
     cases.extend(control::cases());
     cases.extend(boot::cases());
     cases
