@@ -11,6 +11,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use crate::block::spec::Disk;
+use crate::net::spec::Vif;
 
 /// What to do when a domain ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +62,8 @@ pub struct Guest {
     pub uuid: Option<[u8; 16]>,
     /// Disks.
     pub disks: Vec<Disk>,
+    /// Network interfaces.
+    pub vifs: Vec<Vif>,
 }
 
 /// A place in the file and what is to be said about it.
@@ -88,7 +91,6 @@ enum Value {
     List(Vec<(Remark, Value)>),
 }
 
-const LATER: [&str; 1] = ["vif"];
 const IGNORED: [&str; 10] = [
     "type",
     "builder",
@@ -134,6 +136,7 @@ impl Guest {
             on_poweroff: OnEnd::Destroy,
             uuid: None,
             disks: Vec::new(),
+            vifs: Vec::new(),
         }
     }
 }
@@ -166,10 +169,8 @@ impl Draft {
             "on_reboot" => guest.on_reboot = on_end(value, at_value)?,
             "on_poweroff" => guest.on_poweroff = on_end(value, at_value)?,
             "uuid" => guest.uuid = Some(uuid(value, at_value)?),
+            "vif" => guest.vifs = vifs(value, at_value)?,
             "disk" => guest.disks = disks(value, at_value)?,
-            _ if LATER.contains(&key) => {
-                self.remarks.push(at_key(format!("{key} is not supported yet; the guest starts without it")));
-            }
             _ if IGNORED.contains(&key) => self.remarks.push(at_key(format!("{key} has no effect here"))),
             _ => self.remarks.push(at_key(format!("unknown key {key}, ignored"))),
         }
@@ -272,6 +273,24 @@ fn disks(value: Value, at: At<'_>) -> Result<Vec<Disk>, Remark> {
         disks.push(disk);
     }
     Ok(disks)
+}
+
+fn vifs(value: Value, at: At<'_>) -> Result<Vec<Vif>, Remark> {
+    let Value::List(items) = value else {
+        return Err(at("expected a list like [ 'mac=00:16:3e:01:02:03,bridge=xenbr0' ]".to_string()));
+    };
+    let mut vifs: Vec<Vif> = Vec::new();
+    for (place, item) in items {
+        let remark = |offset: usize, text| Remark { column: place.column + offset, text, ..place.clone() };
+        let text = text(item, &|text| remark(0, text))?;
+        // The column counts from the quote on.
+        let vif = Vif::parse(&text).map_err(|(offset, text)| remark(offset + 1, text))?;
+        if vif.mac.is_some() && vifs.iter().any(|other| other.mac == vif.mac) {
+            return Err(remark(1, "two interfaces have the same mac".to_string()));
+        }
+        vifs.push(vif);
+    }
+    Ok(vifs)
 }
 
 struct Parser<'a> {
@@ -423,15 +442,16 @@ mod tests {
     #[test]
     fn a_usual_file() {
         let text = "# hello\nname = 'hello'\nkernel=\"hello.elf\"; memory = 0x10\nextra = \"a=b\"\nroot='/dev/xvda'\n\
-            vif = [ '',\n 'mac=1' ]\nfoo = 1\non_crash = 'preserve'\nuuid='01234567-89ab-cdef-0123-456789abcdef'";
+            vif = [ '',\n 'mac=00:16:3e:00:00:01' ]\nfoo = 1\non_crash = 'preserve'\nuuid='01234567-89ab-cdef-0123-456789abcdef'";
         let (guest, remarks) = parse(text, "file").unwrap();
         assert_eq!((guest.name.as_str(), guest.kernel.as_str(), guest.memory), ("hello", "hello.elf", 16));
         assert_eq!(guest.cmdline, "a=b root=/dev/xvda");
         assert_eq!((guest.on_crash, guest.on_reboot, guest.maxmem), (OnEnd::Preserve, OnEnd::Restart, 32));
         assert_eq!(guest.uuid.unwrap()[15], 0xef);
         let places: Vec<_> = remarks.iter().map(|r| (r.line, r.column)).collect();
-        assert_eq!(places, [(6, 1), (8, 1)]);
-        assert_eq!(remarks[1].to_string(), "line 8, column 1: unknown key foo, ignored");
+        assert_eq!(places, [(8, 1)]);
+        assert_eq!((guest.vifs.len(), guest.vifs[0].mac), (2, None));
+        assert_eq!(remarks[0].to_string(), "line 8, column 1: unknown key foo, ignored");
     }
 
     #[test]
@@ -444,6 +464,7 @@ mod tests {
         assert!(error("name = '12'").contains("is no name"));
         assert_eq!(error("name = 'x' 'y'"), "line 1, column 12: unexpected text after the value");
         assert_eq!(error("vif = [ 'x'"), "line 1, column 7: list without its closing ]");
+        assert!(error("vif = [ '', 'mac=1' ]").starts_with("line 1, column 18: \"1\" is no address"));
         assert_eq!(error("vif = [ 'x' 'y' ]"), "line 1, column 13: expected , or ] in the list");
         assert!(error("").starts_with("line 1, column 1: no kernel given"));
         assert_eq!(error("memory = 12q"), "line 1, column 10: 12q is no number");

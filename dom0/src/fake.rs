@@ -255,7 +255,9 @@ impl Hypervisor for Fake {
     }
     fn pin_l4(&mut self, dom: DomId, mfn: u64) -> Result<()> {
         self.on("pin_l4", dom, |world, id| {
-            let ready = world.domains[&id].mfns.contains(&mfn) && world.mapped == 0;
+            let mfns = &world.domains[&id].mfns;
+            let mapped = |m: &u64| Rc::strong_count(&world.frames[m]) > 1;
+            let ready = mfns.contains(&mfn) && !mfns.iter().any(mapped);
             assert!(ready, "pinned while mapped");
             world.domains.get_mut(&id).unwrap().pinned = Some(mfn);
         })

@@ -17,6 +17,7 @@
 //! | [`builder`] | a PV domain from a kernel, through the public control interface |
 //! | [`control`] | domains from birth to death: rings, store nodes, `on_*` policies |
 //! | [`block`] | disks for guests |
+//! | [`net`] | network interfaces for guests, bridges |
 //! | [`console`] | a guest's console ring, log and input |
 //! | [`xenstore`] | the store: tree, permissions, transactions, watches, ring protocol |
 //! | [`shell`] | line editing, commands |
@@ -38,6 +39,7 @@ pub mod cpio;
 mod fake;
 pub mod files;
 pub mod hypervisor;
+pub mod net;
 pub mod page;
 pub mod session;
 pub mod shell;

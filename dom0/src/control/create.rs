@@ -110,7 +110,7 @@ impl<H: Hypervisor> Control<'_, H> {
             }
         };
         self.publish_nodes(&built, &guest, &uuid);
-        let disks = guest.disks.clone();
+        let (disks, vifs) = (guest.disks.clone(), guest.vifs.clone());
         let domain = Domain {
             dom,
             guest,
@@ -130,6 +130,9 @@ impl<H: Hypervisor> Control<'_, H> {
         self.store.introduce(dom);
         for disk in &disks {
             self.attach_disk(dom, disk)?;
+        }
+        for vif in &vifs {
+            self.attach_vif(dom, vif)?;
         }
         self.unpause(dom)
     }

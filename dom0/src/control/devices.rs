@@ -28,6 +28,7 @@ use super::Control;
 use crate::DomId;
 use crate::block::{self, spec::Disk};
 use crate::hypervisor::Hypervisor;
+use crate::net::spec::Vif;
 use crate::xenstore::Server;
 use crate::xenstore::client::Watch;
 use crate::xenstore::perms::{Access, Perms};
@@ -249,7 +250,7 @@ impl<H: Hypervisor> Control<'_, H> {
         let mut host = Host { hv: &mut self.hv, store: &mut self.store, notices: &mut self.notices };
         match class {
             Class::Block => Some(f(&mut self.blocks, &mut host)),
-            Class::Net => None,
+            Class::Net => Some(f(&mut self.net, &mut host)),
         }
     }
 
@@ -312,6 +313,23 @@ impl<H: Hypervisor> Control<'_, H> {
         self.blocks.attach(&mut host, &self.files, device, disk)?;
         self.device_added(device);
         Ok(())
+    }
+
+    /// Gives a domain a network interface, under the first free number.
+    pub fn attach_vif(&mut self, dom: DomId, vif: &Vif) -> Result<Device, String> {
+        let taken = |n: &u32| !self.devices.contains(&Device { dom, class: Class::Net, number: *n });
+        let number = (0..).find(taken).unwrap_or(0);
+        let device = Device { dom, class: Class::Net, number };
+        let seed = self.domains.get(&dom).map_or([0; 16], |domain| domain.uuid);
+        let mut host = Host { hv: &mut self.hv, store: &mut self.store, notices: &mut self.notices };
+        self.net.attach(&mut host, device, vif, &seed)?;
+        self.device_added(device);
+        Ok(device)
+    }
+
+    /// When to serve devices though nothing happened, in nanoseconds of Dom0's clock.
+    pub fn wake_at(&self) -> Option<u64> {
+        self.net.wake_at()
     }
 
     /// The devices of all guests.

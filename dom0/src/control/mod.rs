@@ -23,6 +23,7 @@ use crate::config::Guest;
 use crate::console::Console;
 use crate::files::Files;
 use crate::hypervisor::{Hypervisor, explain};
+use crate::net::Network;
 use crate::xenstore::Server;
 use crate::xenstore::ring::Ring;
 use devices::Device;
@@ -64,6 +65,8 @@ pub struct Control<'a, H: Hypervisor> {
     pub store: Server,
     /// Disks, and the devices that show them.
     pub blocks: Blocks<'a, H::Window>,
+    /// Network interfaces and bridges.
+    pub net: Network<H::Window>,
     devices: Vec<Device>,
     domains: BTreeMap<DomId, Domain<H::Window>>,
     past: VecDeque<(DomId, String, Console)>,
@@ -82,6 +85,7 @@ impl<'a, H: Hypervisor> Control<'a, H> {
             files,
             store: Server::new(),
             blocks: Blocks::default(),
+            net: Network::default(),
             devices: Vec::new(),
             domains: BTreeMap::new(),
             past: VecDeque::new(),

@@ -173,7 +173,8 @@ impl<'a, H: Hypervisor> Session<'a, H> {
     /// Sleeps, unless there is work to do.
     fn rest(&mut self, at_most: u64) {
         if !self.busy {
-            let until = self.control.hv.now() + at_most;
+            let latest = self.control.hv.now() + at_most;
+            let until = self.control.wake_at().map_or(latest, |at| at.min(latest));
             self.control.hv.sleep_until(until);
         }
     }
