@@ -6,10 +6,14 @@
 //! **Sharing.** A storage that has a name (a disk of the machine, a named one in memory) may be shown by one device that writes, or by many
 //! that read; [`Blocks::attach`] refuses everything else.
 //!
+//! **Images.** Files of the archive and `qcow2` images are only read; a device that may write gets an [`overlay`] in memory, which goes with it.
+//!
 //! **What a guest can cost.** Rings of [`device::MAX_QUEUES`] queues and [`queue::MAPPED_MAX`] frames are mapped at most for a device; data is
 //! held for one request at a time; each queue moves a bounded number of bytes a round.
 
 pub mod device;
+pub mod overlay;
+pub mod qcow2;
 pub mod queue;
 pub mod spec;
 pub mod storage;
@@ -26,6 +30,8 @@ use crate::control::devices::{Backend, Class, Device, Host};
 use crate::files::Files;
 use crate::hypervisor::{Hypervisor, Window};
 use device::Vbd;
+use overlay::{File, Overlay};
+use qcow2::Qcow2;
 use queue::{Scratch, Stats};
 use spec::{Disk, Format, Target};
 use storage::{Ram, Shared, Storage, share};
@@ -110,10 +116,28 @@ impl<'a, W: Window> Blocks<'a, W> {
     }
 
     fn open(&mut self, files: &Files<'a>, device: Device, disk: &Disk) -> Result<Shared<'a>, String> {
-        if disk.format != Format::Raw {
-            return Err(format!("{}: format qcow2 is not supported yet", disk.target));
-        }
-        match &disk.target {
+        let (target, overlay) = match &disk.target {
+            Target::Overlay(below) => (&**below, true),
+            // An archive's files and images in a format are never written.
+            target @ Target::File(_) => (target, disk.writable),
+            target => (target, disk.writable && disk.format != Format::Raw),
+        };
+        let base = self.base(files, device, target, disk.writable && !overlay)?;
+        let base = match disk.format {
+            Format::Raw => base,
+            Format::Qcow2 => share(Qcow2::open(base).map_err(|why| format!("{target}: {why}"))?),
+        };
+        Ok(if overlay { share(Overlay::new(base)) } else { base })
+    }
+
+    fn base(
+        &mut self,
+        files: &Files<'a>,
+        device: Device,
+        target: &Target,
+        writable: bool,
+    ) -> Result<Shared<'a>, String> {
+        match target {
             Target::Ram { bytes, name: None } => Ok(share(Ram::new(*bytes)?)),
             Target::Ram { bytes, name: Some(name) } => {
                 let key = format!("ram:{name}");
@@ -121,13 +145,14 @@ impl<'a, W: Window> Blocks<'a, W> {
                     let named = Named { storage: share(Ram::new(*bytes)?), users: Vec::new() };
                     self.named.insert(key.clone(), named);
                 }
-                self.share(&key, device, disk.writable)
+                self.share(&key, device, writable)
             }
-            target @ Target::Machine(_) => self.share(&target.to_string(), device, disk.writable),
-            Target::File(_) | Target::Overlay(_) => {
-                let _ = files;
-                Err(format!("{} is not supported yet", disk.target))
-            }
+            Target::Machine(_) => self.share(&target.to_string(), device, writable),
+            Target::File(path) => match files.get(path) {
+                Some(file) => Ok(share(File::new(file.data))),
+                None => Err(format!("Dom0's archive has no file {path}")),
+            },
+            Target::Overlay(_) => Err(format!("{target}: an overlay over an overlay")),
         }
     }
 
