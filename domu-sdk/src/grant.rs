@@ -1,5 +1,61 @@
 //! Grants: letting one other domain use a frame, and using a frame that another domain grants.
 //!
+//! # The life of a frame
+//!
+//! | state | type | who reaches the bytes |
+//! |---|---|---|
+//! | own | [`Pages`] | this domain alone, as a slice |
+//! | granted | [`Lent`], or [`Grant`] for pages that stay shared | both, through [`SharedMem`] |
+//! | mapped | the other domain's [`GrantMapping`] | both |
+//! | revoked | [`Pages`] again | this domain alone |
+//!
+//! Each step consumes the value of the state before, so what would be wrong does not compile: using pages as a slice while they are lent,
+//! using a grant after it was revoked, revoking it twice, keeping a view of a mapping that was unmapped.
+//!
+//! ```compile_fail,E0382
+//! # fn f(pages: domu_sdk::memory::Pages, other: domu_sdk::DomId) -> Result<(), Box<dyn core::error::Error>> {
+//! use domu_sdk::grant::{Access, Lent};
+//! let lent = Lent::new(pages, other, Access::ReadWrite)?;
+//! println!("{}", pages[0]); // moved: the other domain may be writing there
+//! # Ok(()) }
+//! ```
+//!
+//! ```compile_fail,E0382
+//! # fn f(lent: domu_sdk::grant::Lent) {
+//! let pages = lent.revoke();
+//! lent.load_u8(0); // moved: these pages are no longer lent
+//! # }
+//! ```
+//!
+//! ```compile_fail,E0382
+//! # fn f(grant: domu_sdk::grant::Grant) {
+//! let _ = grant.end();
+//! let _ = grant.end(); // a second time
+//! # }
+//! ```
+//!
+//! ```compile_fail,E0505
+//! # fn f(mapping: domu_sdk::grant::GrantMapping) {
+//! let view = mapping.slice(0, 16);
+//! drop(mapping);
+//! view.load_u8(0); // nothing is mapped there any longer
+//! # }
+//! ```
+//!
+//! The right order does:
+//!
+//! ```no_run
+//! # fn f(pages: domu_sdk::memory::Pages, other: domu_sdk::DomId) -> Result<(), Box<dyn core::error::Error>> {
+//! use domu_sdk::grant::{Access, Lent};
+//! let lent = Lent::new(pages, other, Access::Read)?;
+//! println!("tell the other domain {:?}", lent.references());
+//! match lent.revoke() {
+//!     Ok(pages) => println!("mine again: {}", pages[0]),
+//!     Err(lent) => println!("still in use: {}", lent.in_use()),
+//! }
+//! # Ok(()) }
+//! ```
+//!
 //! # Granting
 //! A [`Grant`] is an entry of this domain's table: frame, other domain, read-only or not. It keeps the pages alive. The other
 //! side sees the reference and may map the frame for as long as the entry stands; the hypervisor marks the entry while it does.
@@ -9,10 +65,14 @@
 //!
 //! # Mapping
 //! A [`GrantMapping`] has granted frames of another domain at consecutive addresses. Dropping it unmaps them.
+//!
+//! # Leaks
+//! [`usage`] counts what stands at the moment; a [`LeakCheck`] compares a later moment with an earlier one, as tests do around what they
+//! test.
 
 use crate::{
     hypercall::grant::{self as call, GrantError, GrantResult},
-    memory::{SharedMem, SharedPages, windows::Window},
+    memory::{Pages, SharedMem, SharedPages, windows::Window},
     sync::MaskedMutex,
     types::{DomId, GrantRef},
 };
@@ -26,6 +86,7 @@ use abi::{
 };
 use alloc::{sync::Arc, vec, vec::Vec};
 use core::{
+    fmt,
     mem::offset_of,
     ops::Deref,
     sync::atomic::{AtomicUsize, Ordering},
@@ -55,6 +116,8 @@ struct Table {
 
 static TABLE: MaskedMutex<Option<Table>> = MaskedMutex::new(None);
 static LEAKED: AtomicUsize = AtomicUsize::new(0);
+static GRANTED: AtomicUsize = AtomicUsize::new(0);
+static MAPPED: AtomicUsize = AtomicUsize::new(0);
 
 impl Table {
     fn setup() -> GrantResult<Self> {
@@ -111,6 +174,11 @@ impl Table {
         self.free.push(reference);
         true
     }
+
+    fn in_use(&self, reference: u32) -> bool {
+        let at = reference as usize * ENTRY + offset_of!(GrantEntryV1, flags);
+        self.memory.load_u16(at) & (GTF_READING | GTF_WRITING) != 0
+    }
 }
 
 fn with_table<T>(action: impl FnOnce(&mut Table) -> GrantResult<T>) -> GrantResult<T> {
@@ -127,6 +195,124 @@ fn with_table<T>(action: impl FnOnce(&mut Table) -> GrantResult<T>) -> GrantResu
 /// Grants that were dropped while the other side still used them.
 pub fn leaked() -> usize {
     LEAKED.load(Ordering::Relaxed)
+}
+
+/// What stands at the moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Frames of this domain that are granted to others.
+    pub granted: usize,
+    /// Frames of others that are mapped here.
+    pub mapped: usize,
+    /// Grants that were dropped while the other side used them, and are kept for ever; not among `granted`.
+    pub leaked: usize,
+}
+
+/// How many grants and mappings there are.
+pub fn usage() -> Usage {
+    let now = |count: &AtomicUsize| count.load(Ordering::Relaxed);
+    Usage { granted: now(&GRANTED), mapped: now(&MAPPED), leaked: now(&LEAKED) }
+}
+
+/// Remembers what stood, to find out later whether something was not given back.
+#[derive(Debug)]
+#[must_use = "it tells something when it is finished"]
+pub struct LeakCheck {
+    before: Usage,
+}
+
+/// There is more than there was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Leak {
+    /// Before.
+    pub before: Usage,
+    /// Now.
+    pub now: Usage,
+}
+
+impl fmt::Display for Leak {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { before, now } = self;
+        write!(
+            f,
+            "not given back: {} grants, {} mapped frames; dropped while in use: {}",
+            now.granted.saturating_sub(before.granted),
+            now.mapped.saturating_sub(before.mapped),
+            now.leaked.saturating_sub(before.leaked)
+        )
+    }
+}
+
+impl core::error::Error for Leak {}
+
+impl LeakCheck {
+    /// Begins.
+    pub fn new() -> Self {
+        Self { before: usage() }
+    }
+
+    /// Fails if there are more grants, mappings or leaks than at the beginning.
+    pub fn finish(self) -> Result<(), Leak> {
+        let (before, now) = (self.before, usage());
+        let more = now.granted > before.granted || now.mapped > before.mapped || now.leaked > before.leaked;
+        if more { Err(Leak { before, now }) } else { Ok(()) }
+    }
+}
+
+impl Default for LeakCheck {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Pages that are granted to another domain, all of them, and belong to this one alone again after [`Lent::revoke`].
+#[derive(Debug)]
+#[must_use = "dropping it ends the grants"]
+pub struct Lent {
+    grants: Vec<Grant>,
+    pages: Arc<SharedPages>,
+}
+
+impl Lent {
+    /// Lets `domain` use the pages.
+    pub fn new(pages: Pages, domain: DomId, access: Access) -> GrantResult<Self> {
+        let pages = Arc::new(pages.into_shared());
+        let grants = (0..pages.count()).map(|page| Grant::new(&pages, page, domain, access));
+        Ok(Self { grants: grants.collect::<GrantResult<Vec<Grant>>>()?, pages })
+    }
+
+    /// The numbers to tell the other domain, in the pages' order.
+    pub fn references(&self) -> Vec<GrantRef> {
+        self.grants.iter().map(Grant::reference).collect()
+    }
+
+    /// Whether the other domain has one of the pages mapped.
+    pub fn in_use(&self) -> bool {
+        self.grants.iter().any(Grant::in_use)
+    }
+
+    /// Ends the grants and gives the pages back, or everything as it is, if the other domain still uses a page. Pages that it
+    /// did not use are then no longer granted.
+    pub fn revoke(mut self) -> Result<Pages, Self> {
+        while let Some(grant) = self.grants.pop() {
+            if let Err(grant) = grant.end() {
+                self.grants.push(grant);
+                return Err(self);
+            }
+        }
+        // The grants were the only others that kept the pages.
+        Arc::try_unwrap(self.pages)
+            .map(SharedPages::into_own)
+            .map_err(|pages| Self { grants: Vec::new(), pages })
+    }
+}
+
+impl Deref for Lent {
+    type Target = SharedMem;
+
+    fn deref(&self) -> &SharedMem {
+        &self.pages
+    }
 }
 
 /// Permission for another domain to use one of this domain's frames.
@@ -152,7 +338,13 @@ impl Grant {
             table.permit(reference, domain.0, frame, flags);
             Ok(reference)
         })?;
+        GRANTED.fetch_add(1, Ordering::Relaxed);
         Ok(Self { reference: GrantRef(reference), pages: Some(pages.clone()) })
+    }
+
+    /// Whether the other side has the frame mapped at the moment, or copies from or to it.
+    pub fn in_use(&self) -> bool {
+        with_table(|table| Ok(table.in_use(self.reference.0))).unwrap_or(false)
     }
 
     /// The number to tell the other domain.
@@ -168,6 +360,7 @@ impl Grant {
     fn revoke(&mut self) -> bool {
         let revoked = with_table(|table| Ok(table.revoke(self.reference.0))).unwrap_or(false);
         if revoked {
+            GRANTED.fetch_sub(1, Ordering::Relaxed);
             self.pages = None;
         }
         revoked
@@ -180,6 +373,7 @@ impl Drop for Grant {
             && !self.revoke()
             && let Some(pages) = self.pages.take()
         {
+            GRANTED.fetch_sub(1, Ordering::Relaxed);
             LEAKED.fetch_add(1, Ordering::Relaxed);
             log::warn!("{} was dropped while in use; its pages are kept", self.reference);
             core::mem::forget(pages);
@@ -223,6 +417,7 @@ impl GrantMapping {
             if request.status != GNTST_OKAY {
                 failed = failed.or(Some(request.status));
             } else if failed.is_none() {
+                MAPPED.fetch_add(1, Ordering::Relaxed);
                 mapping.handles.push(request.handle);
             } else {
                 mapping.unmap(page, request.handle);
@@ -250,6 +445,7 @@ impl GrantMapping {
 
 impl Drop for GrantMapping {
     fn drop(&mut self) {
+        MAPPED.fetch_sub(self.handles.len(), Ordering::Relaxed);
         for (page, handle) in self.handles.iter().enumerate() {
             self.unmap(page, *handle);
         }

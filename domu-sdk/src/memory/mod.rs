@@ -174,6 +174,11 @@ impl SharedPages {
         Pages::new(count).map(Pages::into_shared)
     }
 
+    /// The frames as this domain's alone again. Only for frames that nobody else can reach any longer: see [`crate::grant::Lent`].
+    pub(crate) fn into_own(self) -> Pages {
+        self.pages
+    }
+
     /// Number of frames.
     pub fn count(&self) -> usize {
         self.pages.count()
