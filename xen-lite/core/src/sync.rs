@@ -4,6 +4,8 @@
 //! that explores interleavings ([`explore`]) may let another thread go first. Code of protocols between CPUs takes them from here.
 
 #[cfg(not(test))]
+pub use core::hint::spin_loop as relax;
+#[cfg(not(test))]
 pub use core::sync::atomic;
 #[cfg(not(test))]
 pub use spin::{Mutex, MutexGuard};
@@ -13,7 +15,15 @@ pub mod atomic;
 #[cfg(test)]
 pub(crate) mod explore;
 #[cfg(test)]
+mod placement;
+#[cfg(test)]
 mod protocols;
+
+/// What a CPU does while it waits for another. A point, at which others go first.
+#[cfg(test)]
+pub fn relax() {
+    <explore::Waiting as spin::RelaxStrategy>::relax();
+}
 
 /// A mutex whose waiting is a point.
 #[cfg(test)]

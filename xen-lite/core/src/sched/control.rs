@@ -18,13 +18,16 @@ mod reason {
     pub const CRASH: u32 = abi::sched::SHUTDOWN_CRASH;
 }
 
+/// How often [`Scheduler::await_stop`] looks: up to some 100 µs, many times what an interrupt takes to the other CPU.
+const PATIENCE: u32 = 1000;
+
 /// Stands for "no reason yet" in [`Domain::shutdown_reason`].
 pub const NO_REASON: u32 = u32::MAX;
 
 impl Scheduler {
     /// Pauses one vCPU; pauses count.
     ///
-    /// Its CPU is asked to let go of it, which takes effect with the effects: use [`Scheduler::is_descheduled`].
+    /// Its CPU is asked to let go of it, which takes effect with the effects: see [`Scheduler::await_stop`].
     pub fn pause_vcpu<P: Platform>(&self, hv: &Hypervisor<P>, vcpu: &Arc<Vcpu>) -> Effects {
         vcpu.sched.pauses.fetch_add(1, Ordering::SeqCst);
         self.stop(hv, vcpu)
@@ -52,18 +55,35 @@ impl Scheduler {
         vcpu.sched.running_on().is_none() && vcpu.state.try_lock().is_some()
     }
 
-    /// After a pause: whether the domain has left all CPUs, so that its vCPUs' state may be looked at. If not, the effects kick
-    /// the CPUs in question, and the caller tries again later ([`crate::fail::Fail::Again`]).
-    pub fn has_stopped<P: Platform>(&self, hv: &Hypervisor<P>, domain: &Domain) -> (bool, Effects) {
-        let mut effects = Effects::NONE;
-        let mut stopped = true;
-        for vcpu in domain.vcpus() {
-            if !self.is_descheduled(vcpu) {
-                stopped = false;
-                effects = effects.and(self.stop(hv, vcpu));
-            }
+    /// After a pause of these vCPUs, or at the end of their domain: waits until they have left all CPUs, so that their state may
+    /// be looked at, and says whether they have. The CPUs that run them are interrupted; what else follows is in the effects.
+    ///
+    /// The pause must last while this waits: one that is taken back before the other CPU heard of it changes nothing there, and
+    /// who tries in that way again and again may never succeed. A CPU that is interrupted lets go as soon as it is
+    /// through with what it does, which is never long, unless it waits for the calling CPU in the same way. So the wait ends
+    /// when an interrupt comes for the calling CPU, and in any case after [`PATIENCE`] looks; the caller comes again
+    /// later then ([`crate::fail::Fail::Again`]). No lock is held but the state of the calling vCPU, which nobody else
+    /// waits for.
+    pub fn await_stop<P: Platform>(&self, hv: &Hypervisor<P>, vcpus: &[Arc<Vcpu>]) -> (bool, Effects) {
+        let mut running = vcpus.iter().filter(|vcpu| !self.is_descheduled(vcpu)).peekable();
+        if running.peek().is_none() {
+            return (true, Effects::NONE);
         }
-        (stopped, effects)
+        let effects = running.fold(Effects::NONE, |effects, vcpu| effects.and(self.stop(hv, vcpu)));
+        if effects.kick != 0 {
+            hv.platform.kick(&effects);
+        }
+        let effects = Effects::todo(effects.todo);
+        for _ in 0..PATIENCE {
+            if vcpus.iter().all(|vcpu| self.is_descheduled(vcpu)) {
+                return (true, effects);
+            }
+            if hv.platform.interrupt_pending() {
+                break;
+            }
+            crate::sync::relax();
+        }
+        (false, effects)
     }
 
     /// Sets where a vCPU may and where it should run; `None` leaves as it is.

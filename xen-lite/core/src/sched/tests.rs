@@ -187,13 +187,16 @@ fn a_pause_on_another_cpu_is_over_when_that_cpu_let_go() {
     World::be_cpu(1 - home);
     let effects = hv.sched.pause_domain(&hv, &one);
     assert_eq!(effects.kick, 1 << home);
-    let (stopped, again) = hv.sched.has_stopped(&hv, &one);
-    assert!(!stopped && again.kick == 1 << home);
+    let sent = || hv.platform.kicks.lock().unwrap().drain(..).collect::<Vec<_>>();
+    sent();
+    assert!(!hv.sched.await_stop(&hv, one.vcpus()).0, "that CPU takes no interrupt here");
+    assert_eq!(sent(), [1 << home]);
     assert_eq!(choose(&hv, home, 2), None);
     let registers = first(&one).state.lock();
     assert!(!hv.sched.is_descheduled(first(&one)), "its registers are still in use");
     drop(registers);
-    assert!(hv.sched.has_stopped(&hv, &one).0);
+    assert!(hv.sched.await_stop(&hv, one.vcpus()).0);
+    assert_eq!(sent(), [], "nothing runs any more");
 }
 
 #[test]

@@ -48,13 +48,20 @@ impl Scheduler {
     }
 
     /// Queues a runnable vCPU in its CPU's queue. Whether it still is runnable must be asked under the lock: who set a hold
-    /// meanwhile has found it in no queue, and will not look again.
+    /// meanwhile has found it in no queue, and will not look again. The same holds for where it may run.
     fn enter_queue<P: Platform>(&self, hv: &Hypervisor<P>, vcpu: &Arc<Vcpu>) -> Effects {
-        let mut queue = self.queue_of(vcpu);
         let sched = &vcpu.sched;
-        if sched.queued.load(Ordering::Relaxed) || sched.running_on().is_some() || !is_runnable(vcpu) {
-            return Effects::NONE;
-        }
+        let mut queue = loop {
+            let queue = self.queue_of(vcpu);
+            if sched.queued.load(Ordering::Relaxed) || sched.running_on().is_some() || !is_runnable(vcpu) {
+                return Effects::NONE;
+            }
+            if self.policy.is_exclusive() || self.may_run_on(vcpu, queue.cpu) {
+                break queue;
+            }
+            drop(queue);
+            self.rehome(vcpu);
+        };
         let now = hv.platform.now();
         sched.runstate.lock().enter(State::Runnable, now);
         self.charge_current(&mut queue, now);
@@ -118,12 +125,12 @@ impl Scheduler {
         if self.queues.len() == 1 {
             return;
         }
-        let (allowed, soft) = (self.usable(vcpu.sched.allowed()), vcpu.sched.affinity().1);
-        let idle = self.idle.load(Ordering::Relaxed) & allowed;
         let queue = self.queue_of(vcpu);
         if vcpu.sched.queued.load(Ordering::Relaxed) || vcpu.sched.running_on().is_some() {
             return;
         }
+        let (allowed, soft) = (self.usable(vcpu.sched.allowed()), vcpu.sched.affinity().1);
+        let idle = self.idle.load(Ordering::Relaxed) & allowed;
         let home = 1 << queue.cpu.raw();
         let is_free = queue.current.is_none() && queue.waiting.is_empty();
         if allowed & home & soft != 0 && is_free {
@@ -139,6 +146,11 @@ impl Scheduler {
             // The next one that wakes looks elsewhere. The CPU says so itself if it stays idle.
             self.idle.fetch_and(!(1 << cpu), Ordering::Relaxed);
         }
+    }
+
+    /// Whether the vCPU's affinity lets it run on a CPU.
+    fn may_run_on(&self, vcpu: &Vcpu, cpu: CpuId) -> bool {
+        self.usable(vcpu.sched.allowed()) & 1 << cpu.raw() != 0
     }
 
     /// The CPUs of a set that exist; all when none does.

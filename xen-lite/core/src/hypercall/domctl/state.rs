@@ -41,12 +41,13 @@ fn stopped<P: Platform, T>(
     work: impl FnOnce(&mut VcpuState) -> Result<T, Errno>,
 ) -> Result<(T, Effects), Fail> {
     let paused = hv.sched.pause_vcpu(hv, vcpu);
-    let state = if hv.sched.is_descheduled(vcpu) { vcpu.state.try_lock() } else { None };
+    let (stopped, more) = hv.sched.await_stop(hv, core::slice::from_ref(vcpu));
+    let state = if stopped { vcpu.state.try_lock() } else { None };
     let done = match state {
         Some(mut state) => work(&mut state).map_err(Fail::Errno),
         None => Err(Fail::Again),
     };
-    let effects = paused.and(hv.sched.unpause_vcpu(hv, vcpu));
+    let effects = paused.and(more).and(hv.sched.unpause_vcpu(hv, vcpu));
     match done {
         Ok(value) => Ok((value, effects)),
         Err(Fail::Again) => Err(Fail::AgainWith(effects)),

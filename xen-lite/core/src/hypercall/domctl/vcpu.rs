@@ -27,9 +27,9 @@ pub fn set_context<P: Platform>(hv: &Hypervisor<P>, target: &ControlOver, op: &D
     }
     let new: VcpuGuestContext = read_one(hv, wanted.ctxt.addr())?;
     let paused = hv.sched.pause_domain(hv, target);
-    let (stopped, kicked) = hv.sched.has_stopped(hv, target);
+    let (stopped, more) = hv.sched.await_stop(hv, target.vcpus());
     let result = if stopped { context::load(hv, target, vcpu, &new) } else { Err(Fail::Again) };
-    let effects = paused.and(kicked).and(hv.sched.unpause_domain(hv, target));
+    let effects = paused.and(more).and(hv.sched.unpause_domain(hv, target));
     if result.is_ok() && vcpu.id == VcpuId::new(0) {
         // Toolstacks clear the whole of `shared_info` before this, as its last step, so the date is written again.
         crate::time::init_wallclock(hv, target);
@@ -49,9 +49,9 @@ pub fn get_context<P: Platform>(hv: &Hypervisor<P>, target: &ControlOver, op: &m
         return Err(Errno::ENODATA.into());
     }
     let paused = hv.sched.pause_vcpu(hv, vcpu);
-    let saved =
-        if hv.sched.is_descheduled(vcpu) { context::save(hv, target, vcpu) } else { Err(Fail::Again) };
-    let effects = paused.and(hv.sched.unpause_vcpu(hv, vcpu));
+    let (stopped, more) = hv.sched.await_stop(hv, core::slice::from_ref(vcpu));
+    let saved = if stopped { context::save(hv, target, vcpu) } else { Err(Fail::Again) };
+    let effects = paused.and(more).and(hv.sched.unpause_vcpu(hv, vcpu));
     match saved {
         Ok(saved) => write_one(hv, wanted.ctxt.addr(), &saved[0])?,
         Err(Fail::Again) => return Err(Fail::AgainWith(effects)),
