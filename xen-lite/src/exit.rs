@@ -15,7 +15,7 @@ use xen_lite_core::trap;
 use crate::cpu::{PerCpu, descriptors};
 use crate::entry::{RETURN_FAULT, SYSCALL32, SYSENTER};
 use crate::hypervisor::hv;
-use crate::{entry, fixup, interrupt, panic, run};
+use crate::{entry, fixup, interrupt, panic, run, smp};
 
 /// How the entry code goes on after the long way: in RAX.
 #[repr(C)]
@@ -341,6 +341,7 @@ pub unsafe extern "C" fn hypervisor_exit(frame: *mut Registers) {
     if frame.vector >= 32 {
         let effects = interrupt::handle(cpu, frame.vector as u8);
         cpu.idle_effects.set(cpu.idle_effects.get().and(effects));
+        frame.rip = smp::after_wait(frame.rip);
         return;
     }
     let cr2 = x86_64::registers::control::Cr2::read_raw();

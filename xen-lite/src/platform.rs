@@ -288,6 +288,9 @@ fn present() -> u64 {
 }
 
 /// Interrupts other CPUs so that they choose again.
+///
+/// An interrupt is sent even if one is on its way: the local APIC has one bit for them, so those that were not taken yet
+/// are one already. To keep account of that here too would save a few writes; but should one be lost, none would ever follow.
 pub fn kick(cpus: u64) {
     let mut left = cpus & present() & !(1 << PerCpu::get().id.raw());
     while left != 0 {

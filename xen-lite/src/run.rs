@@ -16,7 +16,7 @@ use crate::cpu::{CR0_TS, PerCpu, descriptors, fpu, segments};
 use crate::entry::guarded;
 use crate::exit::Resume;
 use crate::hypervisor::hv;
-use crate::{memory, platform, time};
+use crate::{memory, platform, smp, time};
 
 /// Carries out what an exit led to, and says which vCPU goes on.
 #[inline(never)]
@@ -226,8 +226,7 @@ pub fn choose(cpu: &'static PerCpu) -> Result<Effects, Why> {
 /// Waits with interrupts on until one of them asks to choose again.
 fn idle(cpu: &'static PerCpu) {
     loop {
-        x86_64::instructions::interrupts::enable_and_hlt();
-        x86_64::instructions::interrupts::disable();
+        smp::wait_for_interrupt();
         #[cfg(feature = "audit")]
         crate::audit::attend(cpu);
         let effects = cpu.idle_effects.replace(Effects::NONE);

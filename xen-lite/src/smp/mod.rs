@@ -10,6 +10,12 @@
 //! A CPU that does not come, or whose time stamp counter differs, ends the bring-up: numbers of CPUs have no gaps.
 //! Those that run wait until [`release`], and then ask the scheduler for work.
 //!
+//! # Waiting
+//! [`wait_for_interrupt`] is the only place where the hypervisor itself is interrupted. Behind STI there is one instruction, HLT, in
+//! which no interrupt is taken yet, so that none can come in between and leave the CPU asleep. An NMI may come in between all the same,
+//! to have translations dropped, and its IRETQ ends that grace: the interrupt is taken then, its work is noted, and HLT would
+//! wait for the next one. So an interrupt always returns behind the HLT ([`after_wait`]).
+//!
 //! # Stopping
 //! [`stop_others`] sends NMIs, which no CPU can hold off for long, to CPUs that then halt for good.
 
@@ -194,10 +200,42 @@ extern "C" fn begin(cpu: &'static PerCpu) -> ! {
         }
     }
     while !RELEASED.load(Ordering::SeqCst) {
-        x86_64::instructions::interrupts::enable_and_hlt();
-        x86_64::instructions::interrupts::disable();
+        wait_for_interrupt();
     }
     run::start(cpu)
+}
+
+core::arch::global_asm!(
+    ".section .text.wait, \"ax\"",
+    ".globl wait_with_interrupts",
+    "wait_with_interrupts:",
+    "sti",
+    ".globl wait_hlt",
+    "wait_hlt:",
+    "hlt",
+    ".globl wait_end",
+    "wait_end:",
+    "cli",
+    "ret",
+    ".text",
+);
+
+unsafe extern "C" {
+    fn wait_with_interrupts();
+    fn wait_hlt();
+    fn wait_end();
+}
+
+/// Waits for an interrupt, with interrupts on meanwhile.
+pub fn wait_for_interrupt() {
+    // SAFETY: S-08: changes nothing but IF, which is off again when it returns; the entry code gives an interrupt's handler all
+    // registers, and puts them back.
+    unsafe { wait_with_interrupts() };
+}
+
+/// Where the hypervisor goes on after an interrupt that came at `rip`: never before the HLT of [`wait_for_interrupt`].
+pub fn after_wait(rip: u64) -> u64 {
+    if rip == wait_hlt as *const () as u64 { wait_end as *const () as u64 } else { rip }
 }
 
 /// The core's hypervisor is in place: the other CPUs may ask for work.
