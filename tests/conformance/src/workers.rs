@@ -15,7 +15,7 @@ use core::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use core::time::Duration;
 use domu_sdk::abi::GuestPtr;
 use domu_sdk::abi::event_channel::{EVTCHNOP_BIND_IPI, EVTCHNOP_SEND, EvtchnBindIpi, EvtchnSend};
-use domu_sdk::abi::sched::{SCHEDOP_POLL, SCHEDOP_YIELD, SchedPoll};
+use domu_sdk::abi::sched::{SCHEDOP_POLL, SchedPoll};
 use domu_sdk::abi::vcpu::{VCPUOP_DOWN, VCPUOP_INITIALISE, VCPUOP_IS_UP, VCPUOP_UP};
 use domu_sdk::abi::xen::{
     FLAT_KERNEL_CS64, FLAT_KERNEL_SS, SharedInfo, TrapInfo, VGCF_IN_KERNEL, VcpuGuestContext, VcpuInfo,
@@ -207,22 +207,38 @@ fn trap_stub(vector: usize) -> u64 {
     address(&raw const conformance_worker_traps) + 32 * vector as u64
 }
 
-/// Lets other vCPUs go on, if there are fewer CPUs than vCPUs.
+/// How long [`relax`] sleeps, in nanoseconds.
+const NAP: u64 = 100_000;
+/// How often [`until`] looks before it begins to sleep in between.
+const GLANCES: u32 = 100;
+
+/// Sleeps for a moment, so that other vCPUs get the CPU if there are fewer CPUs than vCPUs.
+///
+/// It does not yield in a loop: a vCPU that comes back at once, again and again, keeps an emulator's big lock from the one that
+/// it waits for, which then takes seconds to wake up on a busy machine.
 pub fn relax() {
-    call(hypercall::SCHED_OP, [SCHEDOP_YIELD.into(), 0, 0, 0, 0]);
-    core::hint::spin_loop();
+    let timeout = Instant::now().nanoseconds() + NAP;
+    let request = SchedPoll { timeout, ..SchedPoll::default() };
+    call(hypercall::SCHED_OP, [SCHEDOP_POLL.into(), at(&request), 0, 0, 0]);
 }
 
 /// Waits until `done`, or for a long time; tells whether it was done.
 pub fn until(done: impl Fn() -> bool) -> bool {
     let start = Instant::now();
-    while !done() {
-        if start.elapsed() > Duration::from_secs(60) {
-            return false;
+    for looks in 0.. {
+        if done() {
+            return true;
         }
-        relax();
+        if start.elapsed() > Duration::from_secs(60) {
+            break;
+        }
+        if looks < GLANCES {
+            core::hint::spin_loop();
+        } else {
+            relax();
+        }
     }
-    true
+    false
 }
 
 /// `vcpu_op` for a vCPU.
