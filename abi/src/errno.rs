@@ -246,18 +246,3 @@ impl fmt::Display for Errno {
 }
 
 impl core::error::Error for Errno {}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn return_values_go_both_ways() {
-        for errno in Errno::ALL {
-            assert_eq!(Errno::from_ret(errno.as_ret()), Some(*errno));
-        }
-        assert_eq!(Errno::check(7), Ok(7));
-        assert_eq!(Errno::check(-38), Err(Errno::ENOSYS));
-        assert_eq!(Errno::check(-1000), Err(Errno::EINVAL));
-    }
-}

@@ -76,16 +76,3 @@ impl<T> fmt::Debug for GuestPtr<T> {
         write!(f, "guest:{:#x}", self.addr)
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn offset_counts_elements_and_refuses_to_wrap() {
-        let p = GuestPtr::<u32>::new(0x1000);
-        assert_eq!(p.offset(3), Some(GuestPtr::new(0x100c)));
-        assert_eq!(GuestPtr::<u32>::new(u64::MAX - 3).offset(1), None);
-        assert_eq!(p.offset(u64::MAX / 2), None);
-    }
-}

@@ -99,17 +99,3 @@ pub const fn name(vector: u8) -> &'static str {
         _ => "reserved exception",
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn error_codes_are_those_of_the_manual() {
-        let with: [bool; 256] = core::array::from_fn(|v| has_error_code(v as u8));
-        let expected = [8, 10, 11, 12, 13, 14, 17, 21, 29, 30];
-        for (vector, has) in with.iter().enumerate() {
-            assert_eq!(*has, expected.contains(&vector), "vector {vector}");
-        }
-    }
-}

@@ -47,18 +47,3 @@ impl<W: FromZeros, const N: usize> Default for Union<W, N> {
         Self { words: core::array::from_fn(|_| W::new_zeroed()) }
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_member_comes_back_and_the_rest_is_zero() {
-        let mut u = Union::<u32, 3>::default();
-        u.bytes_mut().fill(0xff);
-        u.set(0x1122_3344_u32);
-        assert_eq!(u.get::<u32>(), 0x1122_3344);
-        assert_eq!(u.get::<[u32; 3]>(), [0x1122_3344, 0, 0]);
-        assert_eq!(u.bytes()[..2], [0x44, 0x33]);
-    }
-}
