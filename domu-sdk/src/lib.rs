@@ -42,6 +42,7 @@
 //! | [`ring`] | byte rings between domains |
 //! | [`xenbus`] | devices: finding them, and their states |
 //! | [`block`] | disks |
+//! | [`net`] | network interfaces, and TCP with the feature `net` |
 //! | [`store`] | the store: values, watches, transactions |
 //! | [`shutdown`] | how a domain ends |
 //! | [`hypercall`] | every hypercall as a safe function |
@@ -67,6 +68,7 @@ pub mod grant;
 pub mod hypercall;
 mod logger;
 pub mod memory;
+pub mod net;
 pub mod ring;
 pub mod shutdown;
 pub mod start;

@@ -214,6 +214,23 @@ impl Frontend {
         }
     }
 
+    /// What the toolstack said in this side's directory under `key`, if anything.
+    pub async fn front_text(&self, key: &str) -> Result<Option<String>> {
+        match self.store.read_text(&format!("{}/{key}", self.front)).await {
+            Ok(text) => Ok(Some(text)),
+            Err(store::Error::Refused(Errno::ENOENT)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// A number of this side's directory; `default` if there is none.
+    pub async fn front_number<T: FromStr>(&self, key: &str, default: T) -> Result<T> {
+        match self.front_text(key).await? {
+            None => Ok(default),
+            Some(text) => text.trim().parse().map_err(|_| Error::Value(key.to_string(), text)),
+        }
+    }
+
     /// A number that the back end says under `key`; `default` if it says nothing.
     pub async fn back_number<T: FromStr>(&self, key: &str, default: T) -> Result<T> {
         match self.back_text(key).await? {
