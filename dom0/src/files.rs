@@ -80,6 +80,11 @@ impl<'a> Files<'a> {
         [path, &beside, &leaf_beside].into_iter().find_map(|p| self.get(p)).map(|f| f.name.to_string())
     }
 
+    /// The full path of a file that is named as in a configuration.
+    pub fn find(&self, path: &str) -> Option<String> {
+        self.resolve("guests", path)
+    }
+
     fn missing(&self, config: &str, path: &str) -> String {
         let others: Vec<&str> = self.files.iter().map(|f| f.name).filter(|n| stem(n).is_none()).collect();
         format!("{config}: Dom0's archive has no file {path}; it has: {}", others.join(", "))

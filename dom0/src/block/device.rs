@@ -15,6 +15,7 @@ use abi::io::protocols::XEN_IO_PROTO_ABI_NATIVE;
 use abi::io::xenbus::XenbusState;
 
 use super::queue::{Grants, Queue, Scratch, Stats, Subject};
+use super::spec::Disk;
 use super::storage::{SECTOR, Shared};
 use super::wire::MAX_INDIRECT;
 use crate::control::devices::{Device, Host};
@@ -39,15 +40,26 @@ pub struct Vbd<'a, W> {
     subject: Subject<'a, W>,
     queues: Vec<Queue<W>>,
     phase: Phase,
+    disk: Disk,
 }
 
 impl<'a, W: Window> Vbd<'a, W> {
     /// A device that nothing was done for yet.
-    pub fn new(device: Device, storage: Shared<'a>, writable: bool, discard: bool) -> Self {
-        let discard = discard && writable && storage.borrow().discards();
-        let (dom, stats) = (device.dom, Stats::default());
+    pub fn new(device: Device, storage: Shared<'a>, disk: Disk) -> Self {
+        let (writable, dom, stats) = (disk.writable, device.dom, Stats::default());
+        let discard = disk.discard && writable && storage.borrow().discards();
         let subject = Subject { dom, storage, writable, discard, grants: None, stats };
-        Self { device, subject, queues: Vec::new(), phase: Phase::Closed }
+        Self { device, subject, queues: Vec::new(), phase: Phase::Closed, disk }
+    }
+
+    /// How it was configured.
+    pub fn disk(&self) -> &Disk {
+        &self.disk
+    }
+
+    /// Sectors of the disk.
+    pub fn sectors(&self) -> u64 {
+        self.subject.storage.borrow().sectors()
     }
 
     /// What was done.

@@ -32,7 +32,7 @@ use crate::hypervisor::{Hypervisor, Window};
 use device::Vbd;
 use overlay::{File, Overlay};
 use qcow2::Qcow2;
-use queue::{Scratch, Stats};
+use queue::Scratch;
 use spec::{Disk, Format, Target};
 use storage::{Ram, Shared, Storage, share};
 
@@ -74,9 +74,9 @@ impl<'a, W: Window> Blocks<'a, W> {
         })
     }
 
-    /// What was done for a device, and whether its front end is connected.
-    pub fn stats(&self, device: Device) -> Option<(Stats, bool)> {
-        self.devices.get(&device).map(|vbd| (vbd.stats(), vbd.is_connected()))
+    /// The devices.
+    pub fn devices(&self) -> impl Iterator<Item = (Device, &Vbd<'a, W>)> {
+        self.devices.iter().map(|(device, vbd)| (*device, vbd))
     }
 
     /// Frames of guests that stay mapped besides the rings.
@@ -96,7 +96,7 @@ impl<'a, W: Window> Blocks<'a, W> {
             return Err(format!("domain {} has {} already", device.dom, disk.vdev.name));
         }
         let storage = self.open(files, device, disk)?;
-        let vbd = Vbd::new(device, storage, disk.writable, disk.discard);
+        let vbd = Vbd::new(device, storage, disk.clone());
         self.devices.insert(device, vbd);
         let number = device.number.to_string();
         let mode = if disk.writable { "w" } else { "r" };

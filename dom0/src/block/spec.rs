@@ -79,6 +79,13 @@ pub struct Vdev {
     pub number: u32,
 }
 
+impl Vdev {
+    /// Reads a name such as `xvda`. `None` if it is none.
+    pub fn parse(name: &str) -> Option<Self> {
+        vdev(name, 0).ok()
+    }
+}
+
 impl Target {
     /// The path, if it is a file of the archive.
     pub fn file_mut(&mut self) -> Option<&mut String> {

@@ -262,6 +262,7 @@ impl<H: Hypervisor> Control<'_, H> {
             more = true;
             if let Some(device) = Device::of_state(&path) {
                 self.with_backend(device.class, |backend, host| backend.changed(host, device));
+                self.finish_detaching(device);
             }
         }
         for class in Class::ALL {

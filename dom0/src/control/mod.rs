@@ -6,6 +6,7 @@
 
 mod create;
 pub mod devices;
+mod disks;
 mod end;
 mod nodes;
 pub mod report;
