@@ -8,6 +8,9 @@
 //! [`MaskedMutex`], wake tasks, allocate and print; they must not wait.
 //!
 //! A [`Channel`] owns its port and closes it when dropped.
+//!
+//! With several vCPUs, each port is assigned to one of them, at first to the boot vCPU ([`Channel::deliver_to`]). The bits of a word may
+//! belong to different ones; each vCPU takes only its own.
 
 use crate::{
     arch,
@@ -15,6 +18,7 @@ use crate::{
     hypercall::{self, event_channel},
     sync::{EventsMasked, MaskedMutex},
     types::{DomId, Port},
+    vcpu::MAX_VCPUS,
 };
 use abi::{
     event_channel::EVTCHN_2L_NR_CHANNELS,
@@ -25,7 +29,7 @@ use core::{
     fmt,
     future::poll_fn,
     mem::offset_of,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::atomic::{AtomicU32, AtomicU64, Ordering},
     task::Poll,
 };
 use spin::Once;
@@ -70,9 +74,14 @@ impl Channel {
         Ok(Self::open(event_channel::bind_interdomain(remote, port)?, true))
     }
 
-    /// Listens to a virtual interrupt (`VIRQ_*`) of the boot vCPU.
+    /// Listens to a virtual interrupt (`VIRQ_*`) of the boot vCPU, or to one of the whole domain.
     pub fn bind_virq(virq: u32) -> hypercall::Result<Self> {
-        Ok(Self::open(event_channel::bind_virq(virq, 0)?, true))
+        Self::bind_virq_on(virq, 0)
+    }
+
+    /// Listens to a virtual interrupt of a vCPU; events are delivered there.
+    pub fn bind_virq_on(virq: u32, vcpu: u32) -> hypercall::Result<Self> {
+        Ok(Self::open_on(event_channel::bind_virq(virq, vcpu)?, true, vcpu as usize))
     }
 
     /// Listens to a physical interrupt.
@@ -80,9 +89,27 @@ impl Channel {
         Ok(Self::open(event_channel::bind_pirq(pirq, share)?, true))
     }
 
-    /// Makes a port whose events come back to this vCPU.
+    /// Makes a port whose events come back to the boot vCPU.
     pub fn bind_ipi() -> hypercall::Result<Self> {
-        Ok(Self::open(event_channel::bind_ipi(0)?, true))
+        Self::bind_ipi_on(0)
+    }
+
+    /// Makes a port whose events are delivered to a vCPU, whichever one sends them.
+    pub fn bind_ipi_on(vcpu: u32) -> hypercall::Result<Self> {
+        Ok(Self::open_on(event_channel::bind_ipi(vcpu)?, true, vcpu as usize))
+    }
+
+    /// Has events of this port delivered to another vCPU from now on. Ports of virtual interrupts of one vCPU, and those made by
+    /// [`Channel::bind_ipi_on`], stay where they are: the hypervisor answers `EINVAL`.
+    pub fn deliver_to(&self, vcpu: u32) -> hypercall::Result {
+        self.mask();
+        let result = event_channel::bind_vcpu(self.port, vcpu);
+        if result.is_ok() {
+            assign(self.port, vcpu as usize);
+        }
+        // An event that came meanwhile is announced anew, to the right vCPU.
+        self.unmask();
+        result
     }
 
     /// Takes over a port that exists already, such as those named in `start_info`. It is not closed when dropped.
@@ -91,7 +118,12 @@ impl Channel {
     }
 
     fn open(port: Port, close: bool) -> Self {
+        Self::open_on(port, close, 0)
+    }
+
+    fn open_on(port: Port, close: bool, vcpu: usize) -> Self {
         let line = Arc::new(Line::default());
+        assign(port, vcpu);
         LINES.lock().insert(port.0, line.clone());
         unmask(port);
         Self { port, line, close }
@@ -155,9 +187,43 @@ impl Drop for Channel {
     fn drop(&mut self) {
         self.mask();
         LINES.lock().remove(&self.port.0);
+        assign(self.port, 0);
         if self.close {
             let _ = event_channel::close(self.port);
         }
+    }
+}
+
+/// For each vCPU the ports whose events it delivers, one bit each. All are the boot vCPU's unless they were assigned.
+static ASSIGNED: [[AtomicU64; WORDS]; MAX_VCPUS] =
+    [const { [const { AtomicU64::new(0) }; WORDS] }; MAX_VCPUS];
+/// Ports that are assigned to a vCPU other than the first.
+static ELSEWHERE: [AtomicU64; WORDS] = [const { AtomicU64::new(0) }; WORDS];
+/// Words of pending bits.
+const WORDS: usize = EVTCHN_2L_NR_CHANNELS / 64;
+
+/// Has a vCPU, and no other, deliver the events of a port.
+fn assign(port: Port, vcpu: usize) {
+    let index = (port.0 / 64) as usize % WORDS;
+    for (number, words) in ASSIGNED.iter().enumerate().skip(1) {
+        if number == vcpu {
+            words[index].fetch_or(bit(port), Ordering::Relaxed);
+        } else {
+            words[index].fetch_and(!bit(port), Ordering::Relaxed);
+        }
+    }
+    if vcpu == 0 {
+        ELSEWHERE[index].fetch_and(!bit(port), Ordering::Release);
+    } else {
+        ELSEWHERE[index].fetch_or(bit(port), Ordering::Release);
+    }
+}
+
+/// The ports of a word that this vCPU delivers.
+fn assigned(index: usize) -> u64 {
+    match arch::vcpu_index() {
+        0 => !ELSEWHERE[index].load(Ordering::Acquire),
+        vcpu => ASSIGNED[vcpu][index].load(Ordering::Relaxed),
     }
 }
 
@@ -197,24 +263,33 @@ pub(crate) fn init() {
     arch::events_enable();
 }
 
+/// How often each vCPU was told of events.
+static UPCALLS: [AtomicU64; MAX_VCPUS] = [const { AtomicU64::new(0) }; MAX_VCPUS];
+
+/// How often this vCPU was told of events so far.
+pub(crate) fn upcalls() -> u64 {
+    UPCALLS[arch::vcpu_index()].load(Ordering::Relaxed)
+}
+
 /// Entered by the event stub, with events masked. Returns with events enabled, as they were before.
 pub(crate) fn upcall() {
-    let shared = arch::shared_info();
+    UPCALLS[arch::vcpu_index()].fetch_add(1, Ordering::Relaxed);
+    let (shared, own) = (arch::shared_info(), arch::vcpu_info());
     loop {
-        shared.store_u8(offset_of!(VcpuInfo, evtchn_upcall_pending), 0);
-        let mut selected = shared.swap_u64(offset_of!(VcpuInfo, evtchn_pending_sel), 0);
+        own.store_u8(offset_of!(VcpuInfo, evtchn_upcall_pending), 0);
+        let mut selected = own.swap_u64(offset_of!(VcpuInfo, evtchn_pending_sel), 0);
         while selected != 0 {
             let index = selected.trailing_zeros();
             selected &= selected - 1;
             deliver_word(&shared, index);
         }
         // Unmasking is the last step, so at most one upcall nests here, and only if an event comes right now.
-        shared.store_u8(offset_of!(VcpuInfo, evtchn_upcall_mask), 0);
+        own.store_u8(offset_of!(VcpuInfo, evtchn_upcall_mask), 0);
         core::sync::atomic::fence(Ordering::SeqCst);
-        if shared.load_u8(offset_of!(VcpuInfo, evtchn_upcall_pending)) == 0 {
+        if own.load_u8(offset_of!(VcpuInfo, evtchn_upcall_pending)) == 0 {
             return;
         }
-        shared.store_u8(offset_of!(VcpuInfo, evtchn_upcall_mask), 1);
+        own.store_u8(offset_of!(VcpuInfo, evtchn_upcall_mask), 1);
     }
 }
 
@@ -222,8 +297,10 @@ fn deliver_word(shared: &arch::SharedMem, index: u32) {
     let first = Port(index * 64);
     let pending_at = offset_of!(SharedInfo, evtchn_pending) + word(first);
     debug_assert!((first.0 as usize) < EVTCHN_2L_NR_CHANNELS);
-    let mut bits = shared.load_u64(pending_at) & !shared.load_u64(mask_word(first));
-    shared.fetch_and_u64(pending_at, !bits);
+    let mut bits =
+        shared.load_u64(pending_at) & !shared.load_u64(mask_word(first)) & assigned(index as usize);
+    // What another vCPU has taken in between is its to deliver.
+    bits &= shared.fetch_and_u64(pending_at, !bits);
     while bits != 0 {
         deliver(Port(first.0 + bits.trailing_zeros()));
         bits &= bits - 1;

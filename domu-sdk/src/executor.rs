@@ -4,11 +4,12 @@
 //! hypervisor until an event comes. [`run`] drives the main future and everything that [`spawn`] was given; [`block_on`] drives
 //! one future alone.
 //!
-//! Wakers may be used from event handlers: they only put a number into a queue. Going to sleep closes the gap between "the
+//! Wakers may be used from event handlers and on any vCPU: they only put a number into a queue, and kick the vCPU whose queue it is
+//! if that is another one. Going to sleep closes the gap between "the
 //! queue is empty" and "block": events are masked while the queue is looked at, and the hypervisor unmasks them and blocks in
 //! one step.
 
-use crate::{arch, sync::MaskedMutex};
+use crate::{arch, sync::MaskedMutex, vcpu::MAX_VCPUS};
 use alloc::{boxed::Box, collections::VecDeque, sync::Arc, task::Wake, vec::Vec};
 use core::{
     future::Future,
@@ -20,11 +21,21 @@ use core::{
 /// A task as it is stored.
 pub(crate) type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-static SPAWNED: MaskedMutex<VecDeque<Task>> = MaskedMutex::new(VecDeque::new());
+/// Tasks that are new, for each vCPU.
+static SPAWNED: [MaskedMutex<VecDeque<Task>>; MAX_VCPUS] =
+    [const { MaskedMutex::new(VecDeque::new()) }; MAX_VCPUS];
 
-/// Starts a task; it runs as soon as the current one waits. May be called from anywhere, even an event handler.
+/// Starts a task on this vCPU; it runs as soon as the current one waits. May be called from anywhere, even an event handler.
 pub fn spawn(task: impl Future<Output = ()> + Send + 'static) {
-    SPAWNED.lock().push_back(Box::pin(task));
+    SPAWNED[arch::vcpu_index()].lock().push_back(Box::pin(task));
+}
+
+/// Starts a task on a vCPU; it runs when that one comes to [`run`]. Panics if there can be no such vCPU.
+pub fn spawn_on(vcpu: usize, task: impl Future<Output = ()> + Send + 'static) {
+    SPAWNED[vcpu].lock().push_back(Box::pin(task));
+    if vcpu != arch::vcpu_index() {
+        crate::vcpu::kick(vcpu);
+    }
 }
 
 /// Runs `main` and all spawned tasks until `main` is done.
@@ -38,7 +49,7 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
 }
 
 fn take_spawned() -> Option<Task> {
-    SPAWNED.lock().pop_front()
+    SPAWNED[arch::vcpu_index()].lock().pop_front()
 }
 
 /// Blocks unless `ready` says that there is work. `ready` is asked with events masked.
@@ -63,9 +74,21 @@ pub async fn yield_now() {
 /// Number of the main future in the queue.
 const MAIN: usize = usize::MAX;
 
-/// Numbers of tasks that can go on.
-#[derive(Default)]
-struct Queue(MaskedMutex<VecDeque<usize>>);
+/// Numbers of tasks that can go on, and the vCPU whose executor they belong to.
+struct Queue {
+    numbers: MaskedMutex<VecDeque<usize>>,
+    home: usize,
+}
+
+impl Queue {
+    /// Adds a task. An executor on another vCPU may be asleep, and is woken.
+    fn push(&self, number: usize) {
+        self.numbers.lock().push_back(number);
+        if self.home != arch::vcpu_index() {
+            crate::vcpu::kick(self.home);
+        }
+    }
+}
 
 /// Wakes one task: puts its number into the queue, once.
 struct TaskWaker {
@@ -87,7 +110,7 @@ impl Wake for TaskWaker {
 
     fn wake_by_ref(self: &Arc<Self>) {
         if !self.queued.swap(true, Ordering::AcqRel) {
-            self.queue.0.lock().push_back(self.number);
+            self.queue.push(self.number);
         }
     }
 }
@@ -105,7 +128,8 @@ pub(crate) struct Executor {
 
 impl Executor {
     pub(crate) fn new() -> Self {
-        Self { slots: Vec::new(), queue: Arc::default() }
+        let queue = Queue { numbers: MaskedMutex::default(), home: arch::vcpu_index() };
+        Self { slots: Vec::new(), queue: Arc::new(queue) }
     }
 
     pub(crate) fn run<F: Future>(
@@ -121,7 +145,7 @@ impl Executor {
             while let Some(task) = spawned() {
                 self.adopt(task);
             }
-            let next = self.queue.0.lock().pop_front();
+            let next = self.queue.numbers.lock().pop_front();
             match next {
                 Some(MAIN) => {
                     main_waker.queued.store(false, Ordering::Release);
@@ -133,7 +157,9 @@ impl Executor {
                 Some(number) => self.poll(number),
                 None => {
                     let queue = &self.queue;
-                    idle(&|| !queue.0.lock().is_empty() || !SPAWNED.lock().is_empty());
+                    idle(&|| {
+                        !queue.numbers.lock().is_empty() || !SPAWNED[arch::vcpu_index()].lock().is_empty()
+                    });
                 }
             }
         }
@@ -186,21 +212,23 @@ impl WaitList {
     }
 }
 
+/// Runs tasks on a host, for tests: what the main future gave, and how often nobody could go on.
+#[cfg(test)]
+pub(crate) fn run_tasks<F: Future>(main: F, tasks: Vec<Task>) -> (F::Output, usize) {
+    let mut tasks = VecDeque::from(tasks);
+    let mut idled = 0;
+    let output = Executor::new().run(main, &mut || tasks.pop_front(), &mut |_| {
+        idled += 1;
+        assert!(idled < 100, "nobody can go on");
+    });
+    (output, idled)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use alloc::vec;
     use core::sync::atomic::AtomicUsize;
-
-    fn run_tasks<F: Future>(main: F, tasks: Vec<Task>) -> (F::Output, usize) {
-        let mut tasks = VecDeque::from(tasks);
-        let mut idled = 0;
-        let output = Executor::new().run(main, &mut || tasks.pop_front(), &mut |_| {
-            idled += 1;
-            assert!(idled < 100, "nobody can go on");
-        });
-        (output, idled)
-    }
 
     #[test]
     fn main_runs_to_its_end() {

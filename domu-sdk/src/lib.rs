@@ -35,15 +35,18 @@
 //! | [`memory`] | pages, shared pages, mapping frames of other domains |
 //! | [`grant`] | granting frames and mapping granted ones |
 //! | [`traps`] | exception handlers |
+//! | [`user`] | programs in user mode |
+//! | [`vcpu`] | several CPUs |
 //! | [`events`] | event channels |
 //! | [`executor`] | tasks |
 //! | [`time`] | clock, sleeping, timeouts |
-//! | [`sync`] | locks that event handlers may take |
+//! | [`sync`] | locks: those that event handlers may take, and those that sleep |
 //! | [`ring`] | byte rings between domains |
 //! | [`xenbus`] | devices: finding them, and their states |
 //! | [`block`] | disks |
 //! | [`net`] | network interfaces, and TCP with the feature `net` |
 //! | [`store`] | the store: values, watches, transactions |
+//! | [`entropy`] | random bytes |
 //! | [`shutdown`] | how a domain ends |
 //! | [`hypercall`] | every hypercall as a safe function |
 //! | [`arch`] | entry code, traps, page tables: all unsafe code |
@@ -62,6 +65,7 @@ extern crate std;
 pub mod arch;
 pub mod block;
 pub mod console;
+pub mod entropy;
 pub mod events;
 pub mod executor;
 pub mod grant;
@@ -77,6 +81,8 @@ pub mod sync;
 pub mod time;
 pub mod traps;
 pub mod types;
+pub mod user;
+pub mod vcpu;
 pub mod xenbus;
 
 pub use abi;

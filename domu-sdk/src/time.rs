@@ -2,16 +2,19 @@
 //!
 //! The hypervisor publishes pairs (time-stamp counter, system time) with a scale in the shared page (`struct vcpu_time_info`),
 //! under a version that is odd while it writes. [`Instant::now`] reads a consistent copy and adds what the counter has gone on
-//! since. Sleeping tasks wait in a queue ordered by deadline; the earliest one is what the one-shot timer is set to.
+//! since. Sleeping tasks wait in a queue ordered by deadline, one per vCPU; the earliest
+//! one is what the vCPU's one-shot timer is set to.
 
-use crate::{arch, events, hypercall::timer, sync::MaskedMutex, types::Port};
+use crate::{arch, events, hypercall::timer, sync::MaskedMutex, types::Port, vcpu::MAX_VCPUS};
+use abi::errno::Errno;
 use abi::xen::{SharedInfo, VIRQ_TIMER, VcpuInfo, VcpuTimeInfo};
-use alloc::{collections::BTreeMap, sync::Arc};
+use alloc::collections::BTreeMap;
 use core::{
     future::Future,
     mem::offset_of,
     ops::{Add, Sub},
     pin::Pin,
+    sync::atomic::{AtomicU64, Ordering},
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -24,14 +27,14 @@ pub struct Instant(u64);
 impl Instant {
     /// This moment.
     pub fn now() -> Self {
-        let shared = arch::shared_info();
+        let shared = arch::vcpu_info();
         let base = offset_of!(VcpuInfo, time);
         loop {
             let version = shared.load_u32(base);
             let info: VcpuTimeInfo = shared.get(base);
             let counter = arch::time_stamp();
             if version & 1 == 0 && shared.load_u32(base) == version {
-                return Self(system_time(&info, counter));
+                return Self(forward(system_time(&info, counter)));
             }
             core::hint::spin_loop();
         }
@@ -71,6 +74,13 @@ impl Sub for Instant {
     }
 }
 
+/// The latest moment that any vCPU has seen. Their clocks differ by nanoseconds; time must not go back for who asks two of them.
+static LATEST: AtomicU64 = AtomicU64::new(0);
+
+fn forward(now: u64) -> u64 {
+    now.max(LATEST.fetch_max(now, Ordering::Relaxed))
+}
+
 /// System time at counter value `counter` (public header `xen.h`, `vcpu_time_info`).
 fn system_time(info: &VcpuTimeInfo, counter: u64) -> u64 {
     let delta = counter.wrapping_sub(info.tsc_timestamp);
@@ -100,23 +110,38 @@ pub fn date() -> Duration {
 }
 
 /// Sleeping tasks by deadline; the number tells equal deadlines apart.
-static SLEEPERS: MaskedMutex<BTreeMap<(u64, u64), Waker>> = MaskedMutex::new(BTreeMap::new());
-static NEXT: MaskedMutex<u64> = MaskedMutex::new(0);
-static TIMER: Once<Option<Arc<events::Channel>>> = Once::new();
+type Sleepers = BTreeMap<(u64, u64), Waker>;
 
-/// Starts listening to the timer.
-pub(crate) fn init() {
-    TIMER.call_once(|| {
-        let channel = events::Channel::bind_virq(VIRQ_TIMER).ok()?;
-        channel.on_event(|_: Port| wake_due());
-        let _ = crate::hypercall::vcpu::stop_periodic_timer(0);
-        Some(Arc::new(channel))
-    });
+/// What each vCPU has of its own: its sleeping tasks, and the port of its timer.
+struct Timer {
+    sleepers: MaskedMutex<Sleepers>,
+    port: Once<events::Channel>,
 }
 
-/// Wakes everybody whose time has come, and sets the timer for the next.
+static TIMERS: [Timer; MAX_VCPUS] =
+    [const { Timer { sleepers: MaskedMutex::new(BTreeMap::new()), port: Once::new() } }; MAX_VCPUS];
+static NEXT: AtomicU64 = AtomicU64::new(0);
+
+/// Starts listening to the boot vCPU's timer.
+pub(crate) fn init() {
+    if init_vcpu(0).is_ok() {
+        let _ = crate::hypercall::vcpu::stop_periodic_timer(0);
+    }
+}
+
+/// Starts listening to a vCPU's timer.
+pub(crate) fn init_vcpu(vcpu: usize) -> Result<(), Errno> {
+    TIMERS[vcpu].port.try_call_once(|| {
+        let channel = events::Channel::bind_virq_on(VIRQ_TIMER, vcpu as u32)?;
+        channel.on_event(|_: Port| wake_due());
+        Ok(channel)
+    })?;
+    Ok(())
+}
+
+/// Wakes everybody on this vCPU whose time has come, and sets the timer for the next.
 fn wake_due() {
-    let mut sleepers = SLEEPERS.lock();
+    let mut sleepers = TIMERS[arch::vcpu_index()].sleepers.lock();
     let now = Instant::now().0;
     while let Some(entry) = sleepers.first_entry().filter(|entry| entry.key().0 <= now) {
         entry.remove().wake();
@@ -124,7 +149,7 @@ fn wake_due() {
     arm(&sleepers);
 }
 
-fn arm(sleepers: &BTreeMap<(u64, u64), Waker>) {
+fn arm(sleepers: &Sleepers) {
     if let Some(((deadline, _), _)) = sleepers.first_key_value() {
         let _ = timer::set(*deadline);
     }
@@ -137,9 +162,7 @@ pub fn sleep(duration: Duration) -> Sleep {
 
 /// Waits until a moment.
 pub fn sleep_until(deadline: Instant) -> Sleep {
-    let mut next = NEXT.lock();
-    *next += 1;
-    Sleep { deadline: deadline.0, number: *next }
+    Sleep { deadline: deadline.0, number: NEXT.fetch_add(1, Ordering::Relaxed), vcpu: None }
 }
 
 /// A task that waits for a moment; what [`sleep`] returns.
@@ -148,18 +171,24 @@ pub fn sleep_until(deadline: Instant) -> Sleep {
 pub struct Sleep {
     deadline: u64,
     number: u64,
+    /// The vCPU among whose sleepers it is.
+    vcpu: Option<usize>,
 }
 
 impl Future for Sleep {
     type Output = ();
 
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         if Instant::now().0 >= self.deadline {
             return Poll::Ready(());
         }
-        let mut sleepers = SLEEPERS.lock();
-        sleepers.insert((self.deadline, self.number), context.waker().clone());
-        if sleepers.first_key_value().is_some_and(|(key, _)| *key == (self.deadline, self.number)) {
+        let (key, here) = ((self.deadline, self.number), arch::vcpu_index());
+        if let Some(before) = self.vcpu.replace(here).filter(|&before| before != here) {
+            TIMERS[before].sleepers.lock().remove(&key);
+        }
+        let mut sleepers = TIMERS[here].sleepers.lock();
+        sleepers.insert(key, context.waker().clone());
+        if sleepers.first_key_value().is_some_and(|(first, _)| *first == key) {
             arm(&sleepers);
         }
         Poll::Pending
@@ -168,7 +197,9 @@ impl Future for Sleep {
 
 impl Drop for Sleep {
     fn drop(&mut self) {
-        SLEEPERS.lock().remove(&(self.deadline, self.number));
+        if let Some(vcpu) = self.vcpu {
+            TIMERS[vcpu].sleepers.lock().remove(&(self.deadline, self.number));
+        }
     }
 }
 

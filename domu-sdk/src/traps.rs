@@ -9,9 +9,10 @@
 
 pub use crate::arch::TrapFrame as Frame;
 
-use crate::{arch, events, println, sync::MaskedMutex};
+use crate::{arch, events, println, sync::EventsMasked};
 use abi::xen::{ArchVcpuInfo, VcpuInfo};
 use core::mem::offset_of;
+use spin::RwLock;
 
 /// What a handler decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,18 +26,20 @@ pub enum Outcome {
 /// A trap handler.
 pub type Handler = fn(&mut Frame) -> Outcome;
 
-static HANDLERS: MaskedMutex<[Option<Handler>; arch::VECTORS]> = MaskedMutex::new([None; arch::VECTORS]);
+/// Read by every trap on every vCPU, so readers must not exclude each other.
+static HANDLERS: RwLock<[Option<Handler>; arch::VECTORS]> = RwLock::new([None; arch::VECTORS]);
 
 /// Registers (or with `None` removes) the handler of a vector; returns the one before. Panics for a vector of 32 or more.
 pub fn set_handler(vector: u8, handler: Option<Handler>) -> Option<Handler> {
-    let mut handlers = HANDLERS.lock();
+    let _masked = EventsMasked::new();
+    let mut handlers = HANDLERS.write();
     let slot = &mut handlers[usize::from(vector)];
     core::mem::replace(slot, handler)
 }
 
 /// The address that the last page fault of this vCPU was about.
 pub fn fault_address() -> u64 {
-    arch::shared_info().load_u64(offset_of!(VcpuInfo, arch) + offset_of!(ArchVcpuInfo, cr2))
+    arch::vcpu_info().load_u64(offset_of!(VcpuInfo, arch) + offset_of!(ArchVcpuInfo, cr2))
 }
 
 /// Raises a breakpoint trap (vector 3).
@@ -49,12 +52,11 @@ pub fn invalid_opcode() {
     arch::invalid_opcode();
 }
 
-/// Tells the hypervisor where traps and callbacks go.
+/// Where each vector goes. The last entry is empty, as the hypervisor wants it.
 #[cfg(target_os = "none")]
-pub(crate) fn init() -> crate::hypercall::Result {
-    use crate::hypercall::vcpu;
+pub(crate) fn table() -> [abi::xen::TrapInfo; arch::VECTORS + 1] {
     use abi::xen::{FLAT_KERNEL_CS64, TrapInfo};
-    // The table ends with an empty entry. Flags 0: only the kernel may raise the vector by INT; 3: anybody may.
+    // Flags 0: only the kernel may raise the vector by INT; 3: anybody may.
     let mut table = [TrapInfo::default(); arch::VECTORS + 1];
     for (vector, entry) in table.iter_mut().enumerate().take(arch::VECTORS) {
         let anybody = matches!(vector as u8, abi::trap::INT3 | abi::trap::OVERFLOW);
@@ -66,7 +68,14 @@ pub(crate) fn init() -> crate::hypercall::Result {
             ..TrapInfo::default()
         };
     }
-    vcpu::set_trap_table(&table)?;
+    table
+}
+
+/// Tells the hypervisor where traps and callbacks of the boot vCPU go.
+#[cfg(target_os = "none")]
+pub(crate) fn init() -> crate::hypercall::Result {
+    use crate::hypercall::vcpu;
+    vcpu::set_trap_table(&table())?;
     let (event, failsafe) = arch::callback_stubs();
     vcpu::register_callbacks(event, failsafe)
 }
@@ -77,7 +86,7 @@ pub(crate) fn dispatch(frame: &mut Frame) {
         events::upcall();
         return;
     }
-    let handler = HANDLERS.try_lock().and_then(|handlers| *handlers.get(frame.vector as usize)?);
+    let handler = HANDLERS.read().get(frame.vector as usize).copied().flatten();
     if handler.is_some_and(|handler| handler(frame) == Outcome::Resume) {
         return;
     }

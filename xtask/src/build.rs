@@ -7,6 +7,7 @@
 //! | `xen-lite.syms` | the same as linked, an ELF64 with symbols, for a debugger |
 //! | `dom0` | the control domain's kernel |
 //! | `guests/NAME` | a sample or test guest |
+//! | `user/NAME` | a program that a test guest runs in user mode |
 //! | `conformance/NAME` | a kernel of the conformance suite |
 //! | `initrd` | Dom0's initrd: `guests/NAME` and `guests/NAME.cfg` for each guest that `create` offers |
 
@@ -100,6 +101,9 @@ pub fn guests(paths: &Paths) -> Result<Vec<String>> {
             names.push(name);
         }
     }
+    for (name, file) in compile(paths, "user-programs", &["--bins"])? {
+        copy(&file, &paths.image.join("user").join(&name))?;
+    }
     say::note(&names.join(", "));
     Ok(names)
 }
@@ -184,7 +188,10 @@ fn sample_configs(paths: &Paths) -> Result<Vec<PathBuf>> {
 }
 
 /// The name under which Dom0 offers the kernel `path`.
-fn guest_name(path: &Path) -> Result<String> {
+///
+/// # Errors
+/// If a name cannot be made of it.
+pub fn guest_name(path: &Path) -> Result<String> {
     let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let name =
         [".bin", ".elf"].iter().fold(file.as_str(), |name, end| name.strip_suffix(end).unwrap_or(name));

@@ -1,6 +1,6 @@
 //! The command line.
 
-use crate::{bench, build, check, doctor, iso, miri, paths::Paths, run, test};
+use crate::{bench, build, check, doctor, iso, miri, new_guest, paths::Paths, run, test};
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -27,7 +27,10 @@ enum Command {
     Test(TestArgs),
     /// The quick gate: format, clippy, host tests, layering (no emulator needed)
     Check,
-    /// Run the core's tests under Miri, which takes a quarter of an hour; with names, only those
+    /// Run the core's tests under Miri, which takes half an hour; with names, only those
+    ///
+    /// All tests run once; then those with several threads again with weak memory orders, under eight schedules each
+    /// (`-Zmiri-many-seeds=0..8`).
     Miri {
         /// Run only the tests whose path holds one of these texts
         #[arg(value_name = "NAME")]
@@ -37,6 +40,15 @@ enum Command {
     Bench,
     /// Make a bootable CD image, target/image/xen-lite.iso, for GRUB machines and emulators
     Iso(BuildArgs),
+    /// Make a crate for a guest kernel in a new folder; `cargo run` in it boots it
+    NewGuest {
+        /// The crate's name: small letters, digits, `-` and `_`
+        name: String,
+        /// The folder, which is made
+        dir: PathBuf,
+    },
+    /// Boot a guest kernel behind Dom0, show its console, and end with its status; what `cargo run` in a guest's folder calls
+    RunGuest(RunGuestArgs),
     /// Say which tools are there, in which version, and what to do about those that are not
     Doctor,
 }
@@ -86,6 +98,29 @@ pub struct RunArgs {
     pub cpu: String,
 }
 
+/// How to run a single guest.
+#[derive(Args, Clone, Debug)]
+pub struct RunGuestArgs {
+    /// The guest's kernel
+    #[arg(value_name = "KERNEL")]
+    pub kernel: PathBuf,
+    /// The guest's memory
+    #[arg(long, value_name = "MB", default_value_t = 64)]
+    pub memory: u32,
+    /// The guest's CPUs; the emulated PC gets as many
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub vcpus: u32,
+    /// The guest's command line
+    #[arg(long, value_name = "ARGS", default_value = "", allow_hyphen_values = true)]
+    pub append: String,
+    /// A file that the guest finds as its module (initial RAM disk)
+    #[arg(long, value_name = "FILE")]
+    pub module: Option<PathBuf>,
+    /// Run on upstream Xen 4.17
+    #[arg(long)]
+    pub upstream: bool,
+}
+
 /// What to test.
 #[derive(Args, Clone, Debug)]
 pub struct TestArgs {
@@ -118,6 +153,10 @@ impl Cli {
             Command::Check => check::check(&paths),
             Command::Bench => bench::bench(&paths),
             Command::Iso(args) => iso::make(&paths, &args).map(|()| ExitCode::SUCCESS),
+            Command::NewGuest { name, dir } => {
+                new_guest::new_guest(&paths, &name, &dir).map(|()| ExitCode::SUCCESS)
+            }
+            Command::RunGuest(args) => new_guest::run::run_guest(&paths, &args),
             Command::Doctor => doctor::doctor(&paths),
         }
     }

@@ -112,6 +112,22 @@ pub fn own(paths: &Paths, names: &[String]) -> Result<()> {
     write(&paths.image.join("tests.cpio"), &guests(&list)?)
 }
 
+/// Prepares an initrd with the examples on the SDK.
+///
+/// # Errors
+/// If one was not built.
+pub fn examples(paths: &Paths) -> Result<()> {
+    let image = |name: &str| read(&paths.image.join(name));
+    let (processes, program, workers) =
+        (image("guests/processes")?, image("user/program")?, image("guests/workers")?);
+    let list = [
+        ("processes", &processes[..], config("processes", 32, "ramdisk = \"guests/program\"\n")),
+        ("program", &program, String::new()),
+        ("workers", &workers, config("workers", 32, "").replace("vcpus = 1", "vcpus = 2")),
+    ];
+    write(&paths.image.join("examples.cpio"), &guests(&list)?)
+}
+
 /// Prepares an initrd with Debian's kernel as a guest with several CPUs, and two guests of this project.
 ///
 /// # Errors

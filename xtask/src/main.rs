@@ -11,6 +11,7 @@
 //! | [`initrd`] | packs cpio archives |
 //! | [`kernel`] | looks at a guest kernel before anything is started with it |
 //! | [`run`], [`iso`] | start the result, or make a CD of it |
+//! | [`new_guest`] | makes a crate for a guest of one's own, and runs it |
 //! | [`fixtures`] | prepares what only the tests boot |
 //! | [`check`], [`test`] | the two gates |
 //! | [`miri`] | the core's tests, interpreted |
@@ -29,6 +30,7 @@ mod initrd;
 mod iso;
 mod kernel;
 mod miri;
+mod new_guest;
 mod paths;
 mod provide;
 mod run;

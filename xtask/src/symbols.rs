@@ -45,6 +45,22 @@ pub fn table(elf64: &[u8], base: u64) -> Result<Vec<u8>> {
     encode(&functions)
 }
 
+/// The functions of an ELF64 file: address, and name as in the source.
+///
+/// # Errors
+/// If the file's symbol table is damaged.
+pub fn functions(elf64: &[u8]) -> Result<BTreeMap<u64, String>> {
+    let header = FileHeader64::<LittleEndian>::parse(elf64).context("not an ELF64 file")?;
+    let endian = header.endian()?;
+    let symbols = header.sections(endian, elf64)?.symbols(endian, elf64, SHT_SYMTAB)?;
+    let mut functions = BTreeMap::new();
+    for symbol in symbols.iter().filter(|symbol| symbol.st_type() == STT_FUNC) {
+        let name = String::from_utf8_lossy(symbol.name(endian, symbols.strings())?).into_owned();
+        functions.entry(symbol.st_value(endian)).or_insert_with(|| readable(&name));
+    }
+    Ok(functions)
+}
+
 /// Whether a name is a function's: not an assembler's local label, not one of the linker's borders.
 fn is_name(name: &str) -> bool {
     !name.is_empty() && !name.starts_with('.') && !name.starts_with("__") && !name.starts_with("anon.")

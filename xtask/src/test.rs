@@ -4,7 +4,7 @@ use crate::cli::TestArgs;
 use crate::kernel::{self, Domain};
 use crate::paths::Paths;
 use crate::provide::{packages, upstream};
-use crate::{build, check, fixtures, provide, say};
+use crate::{build, check, fixtures, new_guest, provide, say};
 use anyhow::Result;
 use kernel_image::layout::Role;
 use runner::bochs;
@@ -27,6 +27,9 @@ pub fn test(paths: &Paths, args: &TestArgs) -> Result<ExitCode> {
         for boot in conformance::select(&options) {
             println!("{}", boot.name());
         }
+        for name in new_guest::test::select(&options) {
+            println!("{name}");
+        }
         return Ok(ExitCode::SUCCESS);
     }
     packages::provide(packages::FOR_TEST)?;
@@ -44,6 +47,7 @@ pub fn test(paths: &Paths, args: &TestArgs) -> Result<ExitCode> {
     tally.add(suite::run(&cases, &paths.artifacts(), &options)?);
     tally.add(conformance::run(&paths.root, &paths.artifacts(), &options)?);
     tally.add(bochs::run(&paths.artifacts(), &options)?);
+    tally.add(new_guest::test::run(paths, &options)?);
     println!("{} passed, {} failed", tally.passed, tally.failed);
     Ok(if tally.failed == 0 && tally.passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -83,6 +87,7 @@ fn prepare(paths: &Paths, cases: &[Case], options: &Options) -> Result<()> {
         let names = build::guests(paths)?;
         build::initrd(paths, &[])?;
         fixtures::own(paths, &names)?;
+        fixtures::examples(paths)?;
         fixtures::hostile(paths)?;
         fixtures::several_cpus(paths)?;
         fixtures::broken(paths, &software)?;

@@ -106,6 +106,14 @@ pub(crate) fn shared_info() -> SharedMem {
     unsafe { SharedMem::new(base, size_of::<SharedInfo>().min(4096)) }
 }
 
+pub(crate) fn vcpu_info() -> SharedMem {
+    shared_info()
+}
+
+pub(crate) fn start_vcpu(_vcpu: usize, _run: extern "C" fn(usize) -> !) -> Result<(), Errno> {
+    Err(Errno::ENOSYS)
+}
+
 pub(crate) fn events_disable() -> bool {
     false
 }
@@ -121,6 +129,14 @@ pub(crate) fn block_unless(ready: &dyn Fn() -> bool) {
 }
 
 pub(crate) fn time_stamp() -> u64 {
+    0
+}
+
+pub(crate) fn random_word() -> Option<u64> {
+    None
+}
+
+pub(crate) fn vcpu_index() -> usize {
     0
 }
 
@@ -203,6 +219,84 @@ pub(crate) fn map_machine(
 pub(crate) fn unmap_machine(_slots: &[u64], _address: u64) -> Result<(), Errno> {
     Ok(())
 }
+
+/// Vector number that stands for a SYSCALL of user mode.
+pub const SYSCALL_VECTOR: u64 = 0x102;
+
+impl TrapFrame {
+    /// Whether user mode was interrupted.
+    pub const fn is_user(&self) -> bool {
+        self.cs & 3 == 3
+    }
+}
+
+pub(crate) fn set_machine_frame(pfn: u64, _mfn: u64) -> u64 {
+    pfn
+}
+
+pub(crate) fn unmap_direct(_pfns: &[u64]) -> Result<(), Errno> {
+    Ok(())
+}
+
+pub(crate) fn map_direct(_pfns: &[u64]) -> Result<(), Errno> {
+    Ok(())
+}
+
+pub(crate) fn protect_direct(_pfns: &[u64], _writable: bool) -> Result<(), Errno> {
+    Ok(())
+}
+
+pub(crate) fn prepare_table(pfn: u64) -> Result<(), Errno> {
+    direct_window(pfn, 1).fill(0, 4096, 0);
+    Ok(())
+}
+
+pub(crate) fn retire_table(_pfn: u64) -> Result<(), Errno> {
+    Ok(())
+}
+
+pub(crate) fn pin_root(_pfn: u64) -> Result<(), Errno> {
+    Ok(())
+}
+
+pub(crate) fn unpin_root(_pfn: u64) -> Result<(), Errno> {
+    Ok(())
+}
+
+pub(crate) fn flush_all() -> Result<(), Errno> {
+    Ok(())
+}
+
+/// Writes the entries as they are: on a host, tables are memory, so that what was asked for can be looked at.
+pub(crate) fn write_entries(entries: &[(u64, usize, Option<(u64, u64)>)]) -> Result<(), MapError> {
+    for (table, index, target) in entries {
+        let entry = target.map_or(0, |(pfn, flags)| pfn << 12 | flags);
+        direct_window(*table, 1).store_u64(8 * index, entry);
+    }
+    Ok(())
+}
+
+/// A program's registers; it never runs here.
+#[derive(Debug)]
+pub(crate) struct UserContext {
+    pub registers: TrapFrame,
+    pub fault_address: u64,
+    pub fs_base: u64,
+    pub gs_base: u64,
+}
+
+impl UserContext {
+    pub fn new(rip: u64, rsp: u64) -> Self {
+        let registers = TrapFrame { rip, rsp, ..TrapFrame::default() };
+        Self { registers, fault_address: 0, fs_base: 0, gs_base: 0 }
+    }
+}
+
+pub(crate) fn enter_user(_context: &mut UserContext, _root: u64) -> Result<(), Errno> {
+    Err(Errno::ENOSYS)
+}
+
+pub(crate) fn forget_user_root() {}
 
 /// Nothing can be probed.
 pub(crate) fn probe_read(_address: u64) -> Option<u64> {

@@ -5,6 +5,7 @@
 //! | `0xffff_8000_0000_0000` | the hypervisor's; its first 256 GiB are the machine-to-physical table, readable |
 //! | [`DIRECT_BASE`] | every frame of the domain, frame *n* at `DIRECT_BASE + n * 4096` |
 //! | [`WINDOW_BASE`] | windows: foreign frames, granted frames, the grant table |
+//! | [`STACKS_BASE`] | stacks of the vCPUs but the first, with guards between them |
 //! | [`IMAGE_BASE`] | what the loader mapped: image, module, P2M, `start_info`, page tables, boot stack |
 //!
 //! A page-table entry holds a *machine* frame number. Page tables must not be mapped writable anywhere, so the direct map
@@ -20,6 +21,10 @@ pub const DIRECT_BASE: u64 = 0xffff_8800_0000_0000;
 pub const WINDOW_BASE: u64 = 0xffff_c900_0000_0000;
 /// Size of the window area in pages (1 GiB).
 pub const WINDOW_PAGES: usize = 1 << 18;
+/// Start of the stacks of all vCPUs but the first, behind the windows.
+pub const STACKS_BASE: u64 = WINDOW_BASE + (2 << 30);
+/// Distance between two stacks. They are smaller: what is between them is not mapped.
+pub const STACK_STRIDE: u64 = 512 << 10;
 /// What the loader mapped starts here (`VIRT_BASE` of the Xen notes).
 pub const IMAGE_BASE: u64 = 0xffff_ffff_8000_0000;
 /// Offset of the image from [`IMAGE_BASE`], in pages.

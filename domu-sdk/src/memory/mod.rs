@@ -2,18 +2,26 @@
 //!
 //! * [`Pages`]: frames that this domain alone uses, as a byte slice.
 //! * [`SharedPages`]: frames that others may read and write meanwhile, reached through [`SharedMem`] only.
+//! * [`space`]: address spaces of programs in user mode.
+//! * [`region`]: pages between guard pages.
+//! * [`balloon`]: memory given back to the hypervisor, and taken again.
 //! * [`foreign`]: frames of another domain, mapped into a window by machine frame number.
 //!
 //! The heap takes its memory from the same free frames. All of them are in the direct map, see [`layout`].
 
 mod alias;
+pub mod balloon;
 pub mod foreign;
 pub mod layout;
 pub mod pages;
+pub mod region;
+pub mod space;
 pub(crate) mod windows;
 
 pub use crate::arch::SharedMem;
 pub use alias::Alias;
+#[cfg(target_os = "none")]
+pub(crate) use windows::window_slot;
 
 use crate::{
     arch,
@@ -79,9 +87,14 @@ pub(crate) fn take_for_heap(pages: u64) -> Option<(usize, usize)> {
     Some((base.as_ptr().expose_provenance(), len))
 }
 
-/// A frame for a page table, never given back.
+/// A frame for a page table.
 pub(crate) fn take_table() -> Option<u64> {
     frames::take(1)
+}
+
+/// Gives back a frame that was taken for a page table and is none.
+pub(crate) fn free_table(pfn: u64) {
+    frames::give(pfn, 1);
 }
 
 /// Pages of memory, in total and free. Free memory does not include what the heap has taken.
@@ -95,7 +108,7 @@ pub struct Usage {
 
 /// How much memory there is.
 pub fn usage() -> Usage {
-    Usage { total: arch::start_info().nr_pages, free: frames::free() }
+    Usage { total: balloon::current(), free: frames::free() }
 }
 
 /// Frames that belong to the holder alone, consecutive in the domain's own numbering (not in machine memory), zeroed.

@@ -13,6 +13,9 @@ use crate::{arch, sync::MaskedMutex};
 use abi::errno::Errno;
 use alloc::{boxed::Box, vec, vec::Vec};
 
+/// Held while missing page tables are made: two vCPUs that miss the same one must not both make it.
+static TABLES: MaskedMutex<()> = MaskedMutex::new(());
+
 static ADDRESSES: MaskedMutex<Option<FreeSet<'static>>> = MaskedMutex::new(None);
 
 /// Addresses for some pages, with tables down to level 1.
@@ -33,8 +36,7 @@ impl Window {
         };
         let mut window = Self { first, slots: Vec::with_capacity(pages) };
         for page in 0..pages {
-            let slot = arch::window_slot(window.page_address(page), take_table);
-            match slot {
+            match window_slot(window.page_address(page)) {
                 Ok(slot) => window.slots.push(slot),
                 Err(errno) => {
                     release(first, pages as u64);
@@ -67,6 +69,17 @@ impl Window {
         arch::map_machine(slots, frames, domain, writable).inspect_err(|_| self.clear())
     }
 
+    /// Maps frames from page number `first` on. What was mapped there before is replaced.
+    pub(crate) fn map_from(
+        &self,
+        first: usize,
+        frames: &[u64],
+        domain: u16,
+        writable: bool,
+    ) -> Result<(), arch::MapError> {
+        arch::map_machine(&self.slots[first..first + frames.len()], frames, domain, writable)
+    }
+
     /// Unmaps everything.
     pub(crate) fn clear(&self) {
         if !self.slots.is_empty() {
@@ -88,6 +101,12 @@ impl Drop for Window {
             release(self.first, self.slots.len() as u64);
         }
     }
+}
+
+/// Machine address of the level-1 entry of an address; missing tables are made.
+pub(crate) fn window_slot(address: u64) -> Result<u64, Errno> {
+    let _tables = TABLES.lock();
+    arch::window_slot(address, take_table)
 }
 
 fn all_free() -> FreeSet<'static> {

@@ -21,6 +21,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("test-guests", &["xen-lite-abi", "domu-sdk", "fuzz-grammar"]),
     ("conformance", &["xen-lite-abi", "domu-sdk"]),
     ("advisories", &["xen-lite-abi", "domu-sdk", "conformance"]),
+    ("user-programs", &[]),
     ("fuzz-grammar", &["xen-lite-abi"]),
     ("fuzz", &["xen-lite-abi", "kernel-image", "xen-lite-core", "dom0", "fuzz-grammar"]),
     ("runner", &[]),

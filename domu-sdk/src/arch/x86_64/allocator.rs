@@ -5,7 +5,7 @@
 
 use crate::{
     memory::{self, layout::PAGE_SIZE},
-    sync::EventsMasked,
+    sync::{EventsMasked, spin_lock},
 };
 use core::{
     alloc::{GlobalAlloc, Layout},
@@ -47,20 +47,20 @@ unsafe impl GlobalAlloc for Heap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let _masked = EventsMasked::new();
         // SAFETY: the caller's promise: the size is not zero.
-        unsafe { self.0.lock().allocate(layout) }.map_or(core::ptr::null_mut(), NonNull::as_ptr)
+        unsafe { spin_lock(&self.0).allocate(layout) }.map_or(core::ptr::null_mut(), NonNull::as_ptr)
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         let _masked = EventsMasked::new();
         // SAFETY: the caller's promise: `pointer` came from `alloc` with this layout.
-        unsafe { self.0.lock().deallocate(pointer, layout) }
+        unsafe { spin_lock(&self.0).deallocate(pointer, layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
         {
             let _masked = EventsMasked::new();
             // SAFETY: the caller's promise, as above; the new size is not zero.
-            if unsafe { self.0.lock().try_realloc_in_place(pointer, layout, new_size) } {
+            if unsafe { spin_lock(&self.0).try_realloc_in_place(pointer, layout, new_size) } {
                 return pointer;
             }
         }

@@ -7,19 +7,27 @@ mod paging;
 mod panic;
 mod stubs;
 mod syscall;
+mod user;
+mod vcpu;
 
 pub use entry::STACK_SIZE;
 pub use image::{command_line_bytes, module_bytes, start_info};
 pub use paging::{MapError, machine_to_pfn, pfn_to_machine, table_entry};
 pub(crate) use paging::{
-    boot_page, direct_window, frames_bytes, frames_bytes_mut, init_memory, is_ring_page, leak_frames,
-    map_machine, own_frames, protect_image, unmap_machine, window_mem, window_slot,
+    boot_page, direct_window, flush_all, frames_bytes, frames_bytes_mut, init_memory, is_ring_page,
+    leak_frames, map_direct, map_machine, own_frames, pin_root, prepare_table, protect_direct, protect_image,
+    retire_table, set_machine_frame, unmap_direct, unmap_machine, unpin_root, window_mem, window_slot,
+    write_entries,
 };
 pub use panic::back_trace;
 pub(crate) use panic::force_unlock;
-pub use stubs::{EVENT_VECTOR, FAILSAFE_VECTOR, TrapFrame, VECTORS, callback_stubs, trap_stub};
+pub use stubs::{
+    EVENT_VECTOR, FAILSAFE_VECTOR, SYSCALL_VECTOR, TrapFrame, VECTORS, callback_stubs, trap_stub,
+};
 pub(crate) use stubs::{probe_read, probe_write};
 pub use syscall::hypercall as raw_hypercall;
+pub(crate) use user::{UserContext, enter as enter_user, forget_root as forget_user_root};
+pub(crate) use vcpu::{start_vcpu, vcpu_index};
 
 use abi::{
     errno::Errno,
@@ -92,9 +100,16 @@ pub(crate) fn shared_info() -> SharedMem {
     unsafe { SharedMem::new(SHARED_INFO.base(), size_of::<SharedInfo>().min(4096)) }
 }
 
+/// The part of that page that is this vCPU's, laid out as [`VcpuInfo`].
+pub(crate) fn vcpu_info() -> SharedMem {
+    let size = size_of::<VcpuInfo>();
+    // SAFETY: the page begins with one such part for each vCPU below `MAX_VCPUS`; then as for `shared_info`.
+    unsafe { SharedMem::new(SHARED_INFO.base().add(vcpu_index() * size), size) }
+}
+
 /// Masks events on this vCPU; tells whether they were enabled.
 pub(crate) fn events_disable() -> bool {
-    let shared = shared_info();
+    let shared = vcpu_info();
     let enabled = shared.load_u8(MASK) == 0;
     shared.store_u8(MASK, 1);
     enabled
@@ -102,7 +117,7 @@ pub(crate) fn events_disable() -> bool {
 
 /// Unmasks events on this vCPU and has the pending ones delivered.
 pub(crate) fn events_enable() {
-    let shared = shared_info();
+    let shared = vcpu_info();
     shared.store_u8(MASK, 0);
     core::sync::atomic::fence(core::sync::atomic::Ordering::SeqCst);
     if shared.load_u8(PENDING) != 0 {
@@ -113,7 +128,7 @@ pub(crate) fn events_enable() {
 
 /// Whether events are masked on this vCPU.
 pub(crate) fn events_masked() -> bool {
-    shared_info().load_u8(MASK) != 0
+    vcpu_info().load_u8(MASK) != 0
 }
 
 /// The CPU's time-stamp counter.
@@ -122,6 +137,27 @@ pub(crate) fn time_stamp() -> u64 {
     // SAFETY: reads a counter; where the hypervisor traps it, it emulates it.
     unsafe { asm!("lfence", "rdtsc", out("eax") low, out("edx") high, options(nomem, nostack)) };
     u64::from(high) << 32 | u64::from(low)
+}
+
+/// A word from the processor's random generator; `None` if it has none, or none that works.
+pub(crate) fn random_word() -> Option<u64> {
+    /// Bit of CPUID leaf 1, `ecx`.
+    const RDRAND: u32 = 1 << 30;
+    /// A generator that works fails never so often in a row.
+    const ATTEMPTS: usize = 16;
+    static THERE: spin::Once<bool> = spin::Once::new();
+    if !*THERE.call_once(|| cpuid(1, 0)[2] & RDRAND != 0) {
+        return None;
+    }
+    (0..ATTEMPTS).find_map(|_| {
+        let (word, good): (u64, u8);
+        // SAFETY: the instruction exists, and changes only a register and flags.
+        unsafe {
+            asm!("rdrand {}", "setc {}", out(reg) word, out(reg_byte) good, options(nomem, nostack));
+        }
+        // Some processors answer with these when their generator is broken.
+        (good != 0 && word != 0 && word != u64::MAX).then_some(word)
+    })
 }
 
 /// CPUID as the hypervisor shows it to a PV guest: the forced-emulation prefix of the public header `arch-x86/xen.h`.

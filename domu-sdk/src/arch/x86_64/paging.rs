@@ -24,8 +24,8 @@ use abi::{
     errno::Errno,
     memory::{MachphysMapping, XENMEM_MACHPHYS_MAPPING},
     xen::{
-        DOMID_SELF, MACH2PHYS_VIRT_START, MmuUpdate, SIF_INITDOMAIN, StartInfoDomU, UVMF_ALL, UVMF_INVLPG,
-        UVMF_TLB_FLUSH, hypercall,
+        DOMID_SELF, MACH2PHYS_VIRT_START, MMUEXT_PIN_L4_TABLE, MMUEXT_TLB_FLUSH_ALL, MMUEXT_UNPIN_TABLE,
+        MmuUpdate, MmuextOp, SIF_INITDOMAIN, StartInfoDomU, UVMF_ALL, UVMF_INVLPG, UVMF_TLB_FLUSH, hypercall,
     },
 };
 use core::{
@@ -112,7 +112,7 @@ fn read_entry(table: u64, index: usize) -> Option<u64> {
 }
 
 /// Machine frame of the top-level table.
-fn root() -> u64 {
+pub(super) fn root() -> u64 {
     pfn_to_machine((image::start_info().pt_base - IMAGE_BASE) / PAGE_SIZE as u64)
 }
 
@@ -235,9 +235,89 @@ pub(crate) fn window_slot(address: u64, mut new_table: impl FnMut() -> Option<u6
     Ok((table << 12) + 8 * table_index(address, 1) as u64)
 }
 
-fn hook_new_table(pfn: u64, slot: u64) -> Result<u64, Errno> {
+/// Makes a frame fit to become a page table: empty, and nowhere writable.
+pub(crate) fn prepare_table(pfn: u64) -> Result<(), Errno> {
     direct_window(pfn, 1).fill(0, PAGE_SIZE, 0);
-    set_entry(direct_address(pfn), frame_entry(pfn, pte::READ_ONLY), UVMF_INVLPG | UVMF_ALL)?;
+    set_entry(direct_address(pfn), frame_entry(pfn, pte::READ_ONLY), UVMF_INVLPG | UVMF_ALL)
+}
+
+/// Makes a frame ordinary memory again that is a page table no longer.
+pub(crate) fn retire_table(pfn: u64) -> Result<(), Errno> {
+    set_entry(direct_address(pfn), frame_entry(pfn, pte::READ_WRITE), 0)
+}
+
+/// Has a prepared frame validated as a top-level table, and kept one until it is unpinned.
+pub(crate) fn pin_root(pfn: u64) -> Result<(), Errno> {
+    extended(MMUEXT_PIN_L4_TABLE, pfn_to_machine(pfn))
+}
+
+/// Lets a top-level table, and all tables that only it names, be ordinary frames again.
+pub(crate) fn unpin_root(pfn: u64) -> Result<(), Errno> {
+    extended(MMUEXT_UNPIN_TABLE, pfn_to_machine(pfn))
+}
+
+/// Flushes the TLBs of all vCPUs of this domain.
+pub(crate) fn flush_all() -> Result<(), Errno> {
+    extended(MMUEXT_TLB_FLUSH_ALL, 0)
+}
+
+fn extended(command: u32, mfn: u64) -> Result<(), Errno> {
+    let mut argument = MmuextOp { cmd: command, ..MmuextOp::default() };
+    argument.set_mfn(mfn);
+    let pointer = (&raw const argument).expose_provenance() as u64;
+    call(hypercall::MMUEXT_OP, [pointer, 1, 0, u64::from(DOMID_SELF), 0]).map(|_| ())
+}
+
+/// Writes entries of page tables that are not part of the kernel's own address space: table, index, and what the entry maps (one of this
+/// domain's frames, with flags), or nothing. Returns how many were written before one was refused.
+pub(crate) fn write_entries(entries: &[(u64, usize, Option<(u64, u64)>)]) -> Result<(), MapError> {
+    for (number, chunk) in entries.chunks(BATCH).enumerate() {
+        let mut batch = [MmuUpdate { ptr: 0, val: 0 }; BATCH];
+        for (request, (table, index, target)) in batch.iter_mut().zip(chunk) {
+            request.ptr = (pfn_to_machine(*table) << 12) + 8 * *index as u64;
+            request.val = target.map_or(0, |(pfn, flags)| frame_entry(pfn, flags));
+        }
+        update(&batch[..chunk.len()], DOMID_SELF)
+            .map_err(|(done, errno)| MapError { index: number * BATCH + done, errno })?;
+    }
+    Ok(())
+}
+
+/// Notes which machine frame is behind one of the domain's, `u64::MAX` for none; returns what was noted before.
+pub(crate) fn set_machine_frame(pfn: u64, mfn: u64) -> u64 {
+    p2m_slot(pfn).swap(mfn, Ordering::AcqRel)
+}
+
+/// Takes frames out of the direct map, whose owner gives them back to the hypervisor.
+pub(crate) fn unmap_direct(pfns: &[u64]) -> Result<(), Errno> {
+    write_direct(pfns, |_| 0)?;
+    flush_all()
+}
+
+/// Puts frames into the direct map that were not there.
+pub(crate) fn map_direct(pfns: &[u64]) -> Result<(), Errno> {
+    write_direct(pfns, |pfn| frame_entry(pfn, pte::READ_WRITE))
+}
+
+/// Lets frames be written through the direct map, or not. The caller sees to it that TLBs are flushed.
+pub(crate) fn protect_direct(pfns: &[u64], writable: bool) -> Result<(), Errno> {
+    let flags = if writable { pte::READ_WRITE } else { pte::READ_ONLY };
+    write_direct(pfns, |pfn| frame_entry(pfn, flags))
+}
+
+fn write_direct(pfns: &[u64], entry: impl Fn(u64) -> u64) -> Result<(), Errno> {
+    for pfns in pfns.chunks(BATCH) {
+        let mut batch = [MmuUpdate { ptr: 0, val: 0 }; BATCH];
+        for (request, &pfn) in batch.iter_mut().zip(pfns) {
+            *request = MmuUpdate { ptr: window_slot(direct_address(pfn), || None)?, val: entry(pfn) };
+        }
+        update(&batch[..pfns.len()], DOMID_SELF).map_err(|(_, errno)| errno)?;
+    }
+    Ok(())
+}
+
+fn hook_new_table(pfn: u64, slot: u64) -> Result<u64, Errno> {
+    prepare_table(pfn)?;
     let entry = frame_entry(pfn, pte::TABLE);
     update(&[MmuUpdate { ptr: slot, val: entry }], DOMID_SELF).map_err(|(_, errno)| errno)?;
     Ok(entry)

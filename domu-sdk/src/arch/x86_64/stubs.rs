@@ -15,7 +15,7 @@ use core::arch::global_asm;
 
 /// Registers of the interrupted code, as the stubs lay them out. Handlers may change them.
 #[repr(C)]
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 #[expect(missing_docs, reason = "register names")]
 pub struct TrapFrame {
     pub r15: u64,
@@ -44,10 +44,19 @@ pub struct TrapFrame {
     pub ss: u64,
 }
 
+impl TrapFrame {
+    /// Whether user mode was interrupted: its code selector is shown with ring 3, the kernel's with ring 0.
+    pub const fn is_user(&self) -> bool {
+        self.cs & 3 == 3
+    }
+}
+
 /// Vector number that stands for the event callback.
 pub const EVENT_VECTOR: u64 = 0x100;
 /// Vector number that stands for the failsafe callback.
 pub const FAILSAFE_VECTOR: u64 = 0x101;
+/// Vector number that stands for a SYSCALL of user mode.
+pub const SYSCALL_VECTOR: u64 = 0x102;
 /// Number of exception stubs.
 pub const VECTORS: usize = 32;
 /// Distance between two exception stubs in bytes.
@@ -79,6 +88,14 @@ global_asm!(
     "push 0",
     "push {event}",
     "jmp trap_common",
+    // A SYSCALL of user mode.
+    ".globl user_syscall_stub",
+    "user_syscall_stub:",
+    "pop rcx",
+    "pop r11",
+    "push 0",
+    "push {syscall}",
+    "jmp trap_common",
     // The failsafe frame begins with rcx, r11, ds, es, fs, gs.
     ".globl failsafe_stub",
     "failsafe_stub:",
@@ -108,6 +125,9 @@ global_asm!(
     "mov rbx, rsp",
     "and rsp, -16",
     "call {dispatch}",
+    // Not 0: the stack pointer with which an `enter` of user mode ends.
+    "test rax, rax",
+    "jnz 3f",
     "mov rsp, rbx",
     "pop r15",
     "pop r14",
@@ -138,6 +158,8 @@ global_asm!(
     "mov eax, {iret}",
     "syscall",
     "ud2",
+    "3: mov rsp, rax",
+    "jmp user_leave",
     // Accesses that may fault: the dispatcher moves `rip` from the access to the exit. rdi: address, rsi: where the word goes.
     ".balign 16",
     "probe_read_word:",
@@ -159,12 +181,28 @@ global_asm!(
     stub_size = const STUB_SIZE,
     event = const EVENT_VECTOR,
     failsafe = const FAILSAFE_VECTOR,
+    syscall = const SYSCALL_VECTOR,
     iret = const abi::xen::hypercall::IRET,
     dispatch = sym dispatch,
 );
 
-/// Called by the stubs with the frame they built.
-extern "C" fn dispatch(frame: &mut TrapFrame) {
+/// Called by the stubs with the frame they built. Returns 0 to go back to what was interrupted, or the stack pointer with which
+/// the `enter` of user mode ends.
+extern "C" fn dispatch(frame: &mut TrapFrame) -> u64 {
+    if frame.is_user() {
+        if frame.vector == EVENT_VECTOR {
+            crate::events::upcall();
+        }
+        let rsp = super::user::leave(frame);
+        if rsp != 0 || frame.vector == EVENT_VECTOR {
+            return rsp;
+        }
+    }
+    dispatch_kernel(frame);
+    0
+}
+
+fn dispatch_kernel(frame: &mut TrapFrame) {
     let probes =
         [(&raw const probe_read_access).addr() as u64, (&raw const probe_write_access).addr() as u64];
     if probes.contains(&frame.rip) && frame.vector < VECTORS as u64 {
@@ -178,6 +216,7 @@ unsafe extern "C" {
     static trap_stubs: u8;
     static event_stub: u8;
     static failsafe_stub: u8;
+    static user_syscall_stub: u8;
     static probe_read_access: u8;
     static probe_write_access: u8;
     static probe_exit: u8;
@@ -194,6 +233,11 @@ pub fn trap_stub(vector: usize) -> u64 {
 /// Addresses of the event and the failsafe stub.
 pub fn callback_stubs() -> (u64, u64) {
     ((&raw const event_stub).addr() as u64, (&raw const failsafe_stub).addr() as u64)
+}
+
+/// Address of the stub for SYSCALL.
+pub(super) fn syscall_stub() -> u64 {
+    (&raw const user_syscall_stub).addr() as u64
 }
 
 /// Reads a word; `None` if that faults.

@@ -9,6 +9,7 @@
 //! | [`fuzzer`] | the fuzzer kernel, alone and beside others |
 //! | [`hostile`] | guests that do what they must not |
 //! | [`sched`] | who gets the CPUs, and when |
+//! | [`sdk`] | examples on the SDK |
 //! | [`smp`] | machines and guests with several CPUs |
 //! | [`speculation`] | the same with page tables split, and with entries that guard nothing |
 //!
@@ -22,6 +23,7 @@ pub mod foreign;
 pub mod fuzzer;
 pub mod hostile;
 pub mod sched;
+pub mod sdk;
 pub mod smp;
 pub mod speculation;
 
@@ -48,6 +50,7 @@ pub fn all() -> Vec<Case> {
     cases.extend(hostile::cases());
     cases.extend(fuzzer::cases());
     cases.extend(block::cases());
+    cases.extend(sdk::cases());
     cases.extend(control::cases());
     cases.extend(boot::cases());
     cases
