@@ -425,7 +425,7 @@ fn random_calls_are_survived() {
         prepare(&space);
         let mut random = Random(11);
         let odd = [0, 1, 2, 3, 7, 64, 4096, 1 << 31, u64::MAX, 0xffff_8000_0000_0000, AT, 0x7ff0];
-        for _ in 0..effort(20_000, 100) {
+        for _ in 0..effort(20_000, 20) {
             let (number, commands) = calls[random.below(8) as usize];
             for word in 0..64 {
                 let small = [
