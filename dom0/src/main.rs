@@ -30,7 +30,9 @@ fn main() {
     let (files, damage) = Files::read(domu_sdk::start::module().unwrap_or(&[]));
     let mut options = Options::parse(domu_sdk::start::command_line(), &files);
     options.warnings.extend(damage);
-    Session::new(Control::new(machine, files), options).run()
+    let mut control = Control::new(machine, files);
+    options.warnings.extend(machine::virtio::connect(&mut control));
+    Session::new(control, options).run()
 }
 
 /// Built for a host, there is nothing to run.

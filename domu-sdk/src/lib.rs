@@ -45,6 +45,7 @@
 //! | [`xenbus`] | devices: finding them, and their states |
 //! | [`block`] | disks |
 //! | [`net`] | network interfaces, and TCP with the feature `net` |
+//! | `virtio` | with the feature `virtio`: network cards and disks of the machine, for domain 0 |
 //! | [`store`] | the store: values, watches, transactions |
 //! | [`entropy`] | random bytes |
 //! | [`shutdown`] | how a domain ends |
@@ -83,6 +84,8 @@ pub mod traps;
 pub mod types;
 pub mod user;
 pub mod vcpu;
+#[cfg(all(feature = "virtio", target_os = "none"))]
+pub mod virtio;
 pub mod xenbus;
 
 pub use abi;

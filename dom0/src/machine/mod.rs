@@ -1,6 +1,7 @@
 //! The library's [`Hypervisor`] on real hypercalls.
 
 mod off;
+pub mod virtio;
 mod wait;
 
 use alloc::collections::BTreeMap;

@@ -9,6 +9,8 @@ mod stubs;
 mod syscall;
 mod user;
 mod vcpu;
+#[cfg(feature = "virtio")]
+mod virtio;
 
 pub use entry::STACK_SIZE;
 pub use image::{command_line_bytes, module_bytes, start_info};
@@ -28,6 +30,8 @@ pub(crate) use stubs::{probe_read, probe_write};
 pub use syscall::hypercall as raw_hypercall;
 pub(crate) use user::{UserContext, enter as enter_user, forget_root as forget_user_root};
 pub(crate) use vcpu::{start_vcpu, vcpu_index};
+#[cfg(feature = "virtio")]
+pub(crate) use virtio::{Configuration, Machine};
 
 use abi::{
     errno::Errno,
