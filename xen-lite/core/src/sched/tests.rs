@@ -226,7 +226,7 @@ fn shares(cpus: u32, vcpus: u32, slices: u64) -> Vec<u64> {
         let _ = hv.sched.wake(&hv, vcpu);
     }
     let end = slices * SLICE;
-    for now in (1..end).step_by(MS as usize) {
+    for now in (1..end).step_by(effort(MS, 10 * MS) as usize) {
         for cpu in 0..cpus {
             let _ = choose(&hv, cpu, now);
         }

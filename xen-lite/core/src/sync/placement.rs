@@ -9,6 +9,7 @@ use crate::Hypervisor;
 use crate::addr::CpuId;
 use crate::domain::{Domain, Vcpu};
 use crate::effects::Effects;
+use crate::effort::effort;
 use crate::platform::Platform;
 use crate::sched::tests::{guest, machine_of};
 use crate::world::World;
@@ -121,7 +122,7 @@ fn a_vcpu_that_wakes_while_its_affinity_changes_runs_where_it_may() {
         assert!(scene.runs_on(2), "{:?}", scene.vcpu().sched);
     };
     let runs = explore(2, paused, &[&change, &Scene::unpause], check);
-    assert!(cfg!(miri) || runs > 20, "{runs}");
+    assert!(runs > effort(20, 0), "{runs}");
 }
 
 /// Whoever wants the registers of a vCPU that runs elsewhere gets them at the first try, and it goes on afterwards.
@@ -135,5 +136,5 @@ fn a_vcpu_that_runs_alone_stops_for_who_looks_at_it() {
         assert!(scene.runs_on(0), "{:?}", scene.vcpu().sched);
     };
     let runs = explore(1, scene, &[&heed, &Scene::look], check);
-    assert!(cfg!(miri) || runs > 10, "{runs}");
+    assert!(runs > effort(10, 0), "{runs}");
 }
