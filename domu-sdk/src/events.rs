@@ -29,9 +29,11 @@ use core::{
     fmt,
     future::poll_fn,
     mem::offset_of,
+    pin::Pin,
     sync::atomic::{AtomicU32, AtomicU64, Ordering},
-    task::Poll,
+    task::{Context, Poll},
 };
+use futures_core::Stream;
 use spin::Once;
 
 type Handler = Box<dyn Fn(Port) + Send + Sync>;
@@ -157,13 +159,18 @@ impl Channel {
         .await;
     }
 
+    /// The port's events one after the other, for whatever takes a [`Stream`]. It never ends.
+    pub fn events(&self) -> Events<'_> {
+        Events(self)
+    }
+
     /// Whether an event came since the last wait; takes it.
     pub fn take(&self) -> bool {
         self.line.arrived.swap(0, Ordering::AcqRel) != 0
     }
 
     /// Registers the task of `context` to be woken by the next event.
-    pub fn register(&self, context: &core::task::Context<'_>) {
+    pub fn register(&self, context: &Context<'_>) {
         self.line.waiting.register(context);
     }
 
@@ -180,6 +187,19 @@ impl Channel {
     /// Delivers events of this port again, and the one that is pending.
     pub fn unmask(&self) {
         unmask(self.port);
+    }
+}
+
+/// Events of a port, as [`Channel::events`] gives them; each item may stand for several in a row.
+#[derive(Debug)]
+pub struct Events<'a>(&'a Channel);
+
+impl Stream for Events<'_> {
+    type Item = ();
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<()>> {
+        self.0.line.waiting.register(context);
+        if self.0.take() { Poll::Ready(Some(())) } else { Poll::Pending }
     }
 }
 

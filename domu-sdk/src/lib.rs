@@ -88,6 +88,21 @@ pub mod vcpu;
 pub mod virtio;
 pub mod xenbus;
 
+/// The chapters of `docs/guide`, so that their code is compiled.
+#[cfg(doctest)]
+mod guide {
+    #[doc = include_str!("../../docs/guide/first-guest.md")]
+    mod first_guest {}
+    #[doc = include_str!("../../docs/guide/memory.md")]
+    mod memory {}
+    #[doc = include_str!("../../docs/guide/traps-and-user-mode.md")]
+    mod traps_and_user_mode {}
+    #[doc = include_str!("../../docs/guide/events-and-tasks.md")]
+    mod events_and_tasks {}
+    #[doc = include_str!("../../docs/guide/several-cpus.md")]
+    mod several_cpus {}
+}
+
 pub use abi;
 pub use domu_sdk_macros::main;
 pub use log;

@@ -50,28 +50,61 @@ pub fn now(reason: Reason) -> ! {
 
 /// Waits until the toolstack asks the domain to end, acknowledges, and says how. Pends for ever where there is no store.
 pub async fn requested() -> Reason {
-    if let Some(store) = store::get()
-        && let Ok(watch) = store.watch(REQUEST).await
-    {
-        while watch.next().await.is_ok() {
-            let word = store.read_text(REQUEST).await.unwrap_or_default();
+    match Requests::watch().await {
+        Some(requests) => requests.next().await,
+        None => core::future::pending().await,
+    }
+}
+
+/// What the toolstack asks for, one after the other. For a guest that does not obey at once, or not to everything.
+#[derive(Debug)]
+pub struct Requests {
+    store: store::Store,
+    watch: store::Watch,
+}
+
+impl Requests {
+    /// Begins to listen. `None` where there is no store.
+    pub async fn watch() -> Option<Self> {
+        let store = store::get()?;
+        let watch = store.watch(REQUEST).await.ok()?;
+        // Toolstacks look here for what a guest understands before they ask.
+        for feature in ["feature-poweroff", "feature-reboot"] {
+            let _ = store.write(&alloc::format!("control/{feature}"), "1").await;
+        }
+        Some(Self { store, watch })
+    }
+
+    /// Waits for a request, acknowledges it, and returns it. Pends for ever once the store is gone.
+    pub async fn next(&self) -> Reason {
+        while self.watch.next().await.is_ok() {
+            let word = self.store.read_text(REQUEST).await.unwrap_or_default();
             if let Some(reason) = Reason::from_request(&word) {
-                if let Err(error) = store.write(REQUEST, "").await {
+                if let Err(error) = self.store.write(REQUEST, "").await {
                     log::warn!("{REQUEST} {word:?} could not be acknowledged: {error}");
                 }
                 return reason;
             }
         }
+        core::future::pending().await
     }
-    core::future::pending().await
 }
 
 /// Ends the domain when the toolstack asks for it. To be spawned: `executor::spawn(shutdown::obey())`.
+///
+/// A request to suspend is not obeyed: the domain's mappings would not survive it.
 pub async fn obey() {
-    let reason = requested().await;
-    log::info!("the toolstack asks for {reason:?}");
-    crate::console::flush();
-    now(reason)
+    let Some(requests) = Requests::watch().await else { return };
+    loop {
+        let reason = requests.next().await;
+        if reason == Reason::Suspend {
+            log::warn!("the toolstack asks for a suspend, which this guest does not do");
+            continue;
+        }
+        log::info!("the toolstack asks for {reason:?}");
+        crate::console::flush();
+        now(reason)
+    }
 }
 
 /// Where the toolstack writes its requests.

@@ -18,6 +18,7 @@ use core::{
     task::{Context, Poll, Waker},
     time::Duration,
 };
+use futures_core::Stream;
 use spin::Once;
 
 /// A moment, in nanoseconds of system time: since the hypervisor started.
@@ -203,6 +204,45 @@ impl Drop for Sleep {
     }
 }
 
+/// Moments at equal distances, the first one `period` from now. Panics if the period is zero.
+pub fn interval(period: Duration) -> Interval {
+    assert!(!period.is_zero(), "an interval needs a period");
+    Interval { period, sleep: sleep(period) }
+}
+
+/// Moments at equal distances; what [`interval`] returns. As a [`Stream`] it never ends.
+///
+/// Who comes late gets the moments that have passed at once, one after the other: their number stays right.
+#[derive(Debug)]
+#[must_use = "time passes by itself"]
+pub struct Interval {
+    period: Duration,
+    sleep: Sleep,
+}
+
+impl Interval {
+    /// Waits for the next moment, and returns it.
+    pub async fn tick(&mut self) -> Instant {
+        core::future::poll_fn(|context| self.poll_tick(context)).await
+    }
+
+    fn poll_tick(&mut self, context: &mut Context<'_>) -> Poll<Instant> {
+        Pin::new(&mut self.sleep).poll(context).map(|()| {
+            let now = Instant(self.sleep.deadline);
+            self.sleep = sleep_until(now + self.period);
+            now
+        })
+    }
+}
+
+impl Stream for Interval {
+    type Item = Instant;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Instant>> {
+        self.poll_tick(context).map(Some)
+    }
+}
+
 /// The result of `future`, or `None` if it takes longer than `duration`.
 pub async fn timeout<F: Future>(duration: Duration, future: F) -> Option<F::Output> {
     let mut future = core::pin::pin!(future);
@@ -219,6 +259,18 @@ pub async fn timeout<F: Future>(duration: Duration, future: F) -> Option<F::Outp
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn late_ticks_come_at_once_and_none_is_lost() {
+        let mut ticks = interval(Duration::from_nanos(1));
+        // The clock of a host stands still at 0, so all that is asked for is yet to come.
+        let mut context = Context::from_waker(Waker::noop());
+        assert_eq!(ticks.poll_tick(&mut context), Poll::Pending);
+        ticks.sleep = sleep_until(Instant(0));
+        ticks.period = Duration::ZERO;
+        assert_eq!(ticks.poll_tick(&mut context), Poll::Ready(Instant(0)));
+        assert_eq!(ticks.poll_tick(&mut context), Poll::Ready(Instant(0)));
+    }
 
     fn info(shift: i8, mul: u32) -> VcpuTimeInfo {
         VcpuTimeInfo {

@@ -120,7 +120,9 @@ pub fn examples(paths: &Paths) -> Result<()> {
     let image = |name: &str| read(&paths.image.join(name));
     let (processes, program, workers) =
         (image("guests/processes")?, image("user/program")?, image("guests/workers")?);
+    let balloon = image("guests/balloon")?;
     let list = [
+        ("balloon", &balloon[..], config("balloon", 32, "")),
         ("processes", &processes[..], config("processes", 32, "ramdisk = \"guests/program\"\n")),
         ("program", &program, String::new()),
         ("workers", &workers, config("workers", 32, "").replace("vcpus = 1", "vcpus = 2")),

@@ -106,6 +106,12 @@ mod tests {
     }
 
     #[test]
+    fn the_guide_shows_the_program_that_the_tests_run() {
+        let guide = include_str!("../../../docs/guide/first-guest.md");
+        assert!(guide.contains(&filled_in(FILES[1].1, "first-guest", Path::new("/"))));
+    }
+
+    #[test]
     fn the_first_guest_is_ten_lines_without_unsafe_code() {
         let text = FILES[1].1;
         assert!(text.lines().filter(|line| !line.trim().is_empty()).count() <= 10, "{text}");

@@ -3,7 +3,7 @@
 use crate::case::Case;
 
 /// The examples: name in Dom0, CPUs of the machine, seconds.
-const EXAMPLES: &[(&str, u32, u64)] = &[("processes", 1, 60), ("workers", 2, 60)];
+const EXAMPLES: &[(&str, u32, u64)] = &[("balloon", 1, 60), ("processes", 1, 60), ("workers", 2, 60)];
 
 /// The cases.
 pub fn cases() -> Vec<Case> {
