@@ -26,11 +26,13 @@ pub struct Boot {
     pub vcpus: u32,
     /// QEMU's `-cpu`.
     pub cpu: &'static str,
+    /// Both hypervisors guard against nothing that a CPU leaks.
+    pub unguarded: bool,
 }
 
 /// A boot as first domain on one processor.
 const fn first(kernel: &'static str) -> Boot {
-    Boot { kernel, case: "", domain: Domain::First, cpus: 1, vcpus: 1, cpu: DEFAULT_CPU }
+    Boot { kernel, case: "", domain: Domain::First, cpus: 1, vcpus: 1, cpu: DEFAULT_CPU, unguarded: false }
 }
 
 impl Boot {
@@ -65,6 +67,12 @@ impl Boot {
         self
     }
 
+    /// With the ways in and out that guard nothing.
+    const fn unguarded(mut self) -> Self {
+        self.unguarded = true;
+        self
+    }
+
     /// What the names of its rows start with.
     pub fn prefix(&self) -> String {
         let mut prefix = self.kernel.to_string();
@@ -80,6 +88,9 @@ impl Boot {
         }
         if self.vcpus != self.cpus {
             prefix.push_str(&format!("x{}", self.vcpus));
+        }
+        if self.unguarded {
+            prefix.push_str("-unguarded");
         }
         if self.cpu != DEFAULT_CPU {
             prefix.push('@');
@@ -104,7 +115,8 @@ impl Boot {
             Domain::First => 64,
             Domain::Guest => 128,
         };
-        format!("dom0_mem={memory}M dom0_max_vcpus={}", self.vcpus)
+        let guards = if self.unguarded { " xpti=no spec-ctrl=no" } else { "" };
+        format!("dom0_mem={memory}M dom0_max_vcpus={}{guards}", self.vcpus)
     }
 
     /// What Dom0 is told to do with a guest.
@@ -220,6 +232,11 @@ const SMP_CASES: &[(&str, &[&str])] = &[("vcpus", &["last-down", "shutdown", "un
 const OF_THE_CPU: &[&str] = &["cpu", "traps", "iret", "emulate", "compat"];
 const MODELS: &[&str] = &["Skylake-Client,-smap", "qemu64"];
 
+/// Kernels about ways into the hypervisor and out of it, which run once more with `xpti=no spec-ctrl=no`. Everything else runs with
+/// what the hypervisor chooses for the CPU, and on all models here that is to guard entries. The fast entries are other code.
+const OF_THE_ENTRIES: &[&str] =
+    &["traps", "iret", "emulate", "compat", "multicall", "edges", "between", "events", "writable_pt"];
+
 /// All boots.
 pub fn all() -> Vec<Boot> {
     let mut boots: Vec<Boot> = AREAS.iter().map(|kernel| first(kernel)).collect();
@@ -233,6 +250,10 @@ pub fn all() -> Vec<Boot> {
     for model in MODELS {
         boots.extend(OF_THE_CPU.iter().map(|kernel| first(kernel).on(model)));
     }
+    boots.extend(OF_THE_ENTRIES.iter().map(|kernel| first(kernel).unguarded()));
+    boots.push(first("traps").guest().unguarded());
+    boots.push(first("vcpus").cpus(2).unguarded());
+    boots.push(first("context").vcpus(32).unguarded());
     for (kernel, cases) in SMP_CASES {
         boots.extend(cases.iter().map(|case| first(kernel).case(case).cpus(2)));
     }

@@ -1,8 +1,8 @@
 //! The differences that are known, with their reasons: the tables of `docs/abi-differences.md`.
 //!
 //! A line `` | `row` | `upstream` | `xen-lite` | why | `` lists one difference. In the name, `*` stands for any text; the value `*`
-//! stands for any value. An entry about an area is about the area's boots on several processors and on other models too. All other lines are for
-//! people.
+//! stands for any value. An entry about an area is about the area's boots on several processors, on other models, and with
+//! unguarded entries too. All other lines are for people.
 
 use super::rows::Difference;
 use anyhow::{Result, ensure};
@@ -67,9 +67,13 @@ impl Listed {
     }
 }
 
-/// Whether the pattern names a row: as it is, or without the number or the model of processors in its prefix.
+/// Whether the pattern names a row: as it is, or without the number or the model of processors in its prefix, or what says that
+/// entries were not guarded.
 fn names(pattern: &str, row: &str) -> bool {
     let Some((prefix, check)) = row.split_once('.') else { return matches(pattern, row) };
+    if let Some(guarded) = prefix.strip_suffix("-unguarded") {
+        return matches(pattern, row) || names(pattern, &format!("{guarded}.{check}"));
+    }
     let plain = prefix.split_once("-smp").or_else(|| prefix.split_once('@'));
     let single = plain.map(|(area, _)| format!("{area}.{check}"));
     matches(pattern, row) || single.is_some_and(|row| matches(pattern, &row))
