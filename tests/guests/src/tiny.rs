@@ -22,7 +22,8 @@ use domu_sdk::{
     memory::foreign::Mapping,
 };
 
-const CODE: u64 = 0x10000;
+/// Address of the code.
+pub const CODE: u64 = 0x10000;
 const DATA: u64 = 0x11000;
 const SHARED: u64 = 0x12000;
 const PAGE: u64 = 4096;

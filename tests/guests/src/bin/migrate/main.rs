@@ -1,23 +1,25 @@
 //! vCPUs that are moved about and plugged in and out while all CPUs are busy.
 //!
 //! Runs as the first domain of a machine with two CPUs. Of two domains of eight vCPUs each, one counts on all, the other brings its
-//! vCPUs up and down without end. Meanwhile the affinities of the first one's vCPUs change all the time, and this
-//! domain moves itself. All must go on counting, none may be where it must not, and in the end no frame is missing.
+//! vCPUs up and down without end. Meanwhile the affinities of the first one's vCPUs change all the time, their registers are
+//! looked at, which stops them for a moment, and this domain moves itself. All must go on counting, none may be where it must not, and
+//! in the end no frame is missing.
 #![no_std]
 #![no_main]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
 
-use alloc::{format, string::String, vec::Vec};
+use alloc::{boxed::Box, format, string::String, vec::Vec};
 use core::time::Duration;
 use domu_sdk::{
+    abi::xen::VcpuGuestContext,
     hypercall::{domctl, sched, sysctl},
     println,
     shutdown::Reason,
     time,
 };
-use test_guests::tiny::{Job, Tiny};
+use test_guests::tiny::{self, Job, Tiny};
 
 const CPUS: u64 = 2;
 const VCPUS: u32 = 8;
@@ -51,6 +53,7 @@ async fn run() -> Result<(), String> {
         let plugged = plug.count();
         for round in 0..ROUNDS {
             change(&busy, &mut random)?;
+            look_at(&busy, &mut random)?;
             if round % 4 == 0 {
                 moves += move_here(&mut random)?;
             }
@@ -86,6 +89,19 @@ fn below(random: &mut u64, end: u64) -> u64 {
 fn change(busy: &Tiny, random: &mut u64) -> Result<(), String> {
     let (vcpu, cpus) = (below(random, VCPUS.into()) as u32, 1 + below(random, (1 << CPUS) - 1));
     domctl::set_hard_affinity(busy.domain, vcpu, cpus).map_err(|error| format!("affinity: {error:?}"))
+}
+
+/// Looks at the registers of a vCPU that may run on the other CPU just now.
+fn look_at(busy: &Tiny, random: &mut u64) -> Result<(), String> {
+    let vcpu = below(random, VCPUS.into()) as u32;
+    let mut context = Box::new(VcpuGuestContext::default());
+    domctl::vcpu_context(busy.domain, vcpu, &mut context).map_err(|error| format!("context: {error:?}"))?;
+    let at = context.user_regs.rip;
+    if (tiny::CODE..tiny::CODE + 8).contains(&at) {
+        Ok(())
+    } else {
+        Err(format!("vCPU {vcpu} is at {at:#x}"))
+    }
 }
 
 /// This vCPU goes to some CPU, and may leave it again.
