@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `vmlinuz`, `grub-x86_64-xen.bin`, `gnumach` | kernels of others |
 //! | `debian-initramfs.gz` | userland for Debian's kernel: a static busybox that greets, echoes lines, powers off |
+//! | `debian-disks.cpio` | Debian's kernel with disks |
 //! | `debian.cpio`, `grub.cpio`, `broken.cpio` | initrds for Dom0 with these guests |
 //! | `tests.cpio`, `hostile.cpio` | the guests of `tests/guests`; the hostile one, its neighbour and a script |
 //! | `block.cpio` | guests with disks |
@@ -40,6 +41,33 @@ while read -r line; do
 done
 "#;
 
+/// First process of the Linux guest with disks: its front end is a module. It writes, reads past its caches, compares, and powers off.
+const LINUX_DISKS: &str = r#"#!/bin/busybox sh
+/bin/busybox mkdir -p /proc /sys
+/bin/busybox mount -t devtmpfs dev /dev
+/bin/busybox mount -t proc proc /proc
+/bin/busybox mount -t sysfs sys /sys
+exec </dev/hvc0 >/dev/hvc0 2>&1
+cd /bin && /bin/busybox --install -s /bin
+insmod /xen-blkfront.ko max_queues=2 max_ring_page_order=2 || echo "no module"
+for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do [ -b /dev/xvda -a -b /dev/xvdb ] && break; sleep 1; done
+echo "xvda: $(cat /sys/block/xvda/size) sectors, $(ls /sys/block/xvda/mq | wc -l) queue(s); xvdb: read-only $(cat /sys/block/xvdb/ro)"
+dd if=/dev/urandom of=/data bs=64k count=128 2>/dev/null
+dd if=/data of=/dev/xvda bs=64k seek=16 conv=fsync 2>/dev/null || echo "writing failed"
+echo 3 > /proc/sys/vm/drop_caches
+wanted=$(md5sum < /data)
+found=$(dd if=/dev/xvda bs=64k skip=16 count=128 2>/dev/null | md5sum)
+echo "wrote $wanted, read $found"
+size=$(stat -c %s /pattern)
+blkdiscard -o 0 -l 1048576 /dev/xvda && echo "discarded"
+dd if=/dev/xvda bs=64k skip=16 count=128 2>/dev/null | cmp - /data && [ "$wanted" = "$found" ] \
+    && dd if=/dev/xvdb bs=4k 2>/dev/null | head -c $size | cmp - /pattern && echo "LINUX DISKS same"
+poweroff -f
+"#;
+
+/// Bytes of the file that is the Linux guest's second disk: no whole sectors.
+const PATTERN: usize = 1_000_001;
+
 /// A guest whose damaged copies must be refused.
 const MODEL_GUEST: &str = "hello";
 
@@ -63,7 +91,32 @@ pub fn foreign(paths: &Paths, software: &Upstream) -> Result<()> {
         ("debian-initramfs", &initramfs, String::new()),
     ];
     write(&paths.image.join("debian.cpio"), &guests(&debian)?)?;
-    write(&paths.image.join("grub.cpio"), &guests(&[("grub", &grub[..], config("grub", 32, ""))])?)
+    write(&paths.image.join("grub.cpio"), &guests(&[("grub", &grub[..], config("grub", 32, ""))])?)?;
+    linux_disks(paths, software, &vmlinuz)
+}
+
+/// Debian's kernel with two disks: one in Dom0's memory, one a file of Dom0's archive.
+fn linux_disks(paths: &Paths, software: &Upstream, vmlinuz: &[u8]) -> Result<()> {
+    let pattern: Vec<u8> = (0..PATTERN).map(|i| (i * i >> 7) as u8).collect();
+    let mut initramfs = Archive::default();
+    for folder in ["bin", "dev", "proc", "sys"] {
+        initramfs.folder(folder)?;
+    }
+    initramfs.character_device("dev/console", 5, 1)?;
+    let busybox = find_program("busybox").context("busybox is missing")?;
+    initramfs.file_from("bin/busybox", 0o755, &busybox)?;
+    initramfs.link("bin/sh", "busybox")?;
+    initramfs.file_from("xen-blkfront.ko", 0o644, &software.blkfront)?;
+    initramfs.file("pattern", 0o644, &pattern)?;
+    initramfs.file("init", 0o755, LINUX_DISKS.as_bytes())?;
+    let more = "ramdisk = \"guests/initramfs\"\nextra = \"console=hvc0\"\n\
+                disk = [ 'ram:32M,xvda,w', 'file:guests/pattern,xvdb,r' ]\n";
+    let list = [
+        ("debian-disks", vmlinuz, config("debian-disks", 192, more)),
+        ("initramfs", &gzip(&initramfs.finish()?)?[..], String::new()),
+        ("pattern", &pattern[..], String::new()),
+    ];
+    write(&paths.image.join("debian-disks.cpio"), &guests(&list)?)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {

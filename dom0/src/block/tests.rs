@@ -170,7 +170,8 @@ impl Bench {
         self.put(queue, slot);
         self.serve();
         let (id, operation, status) = self.answer(queue).expect("an answer");
-        assert_eq!((id, operation), (u64::from_le_bytes(slot[8..16].try_into().unwrap()), slot[0]));
+        let asked = if slot[0] == BLKIF_OP_INDIRECT { slot[1] } else { slot[0] };
+        assert_eq!((id, operation), (u64::from_le_bytes(slot[8..16].try_into().unwrap()), asked));
         status
     }
 

@@ -98,9 +98,11 @@ fn word<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     core::array::from_fn(|i| bytes.get(at + i).copied().unwrap_or(0))
 }
 
-/// What the response must repeat: identifier and operation.
+/// What the response must repeat: identifier and operation. For an indirect request that is the operation within; Linux disables
+/// a device that answers otherwise.
 pub fn identity(slot: &Slot) -> (u64, u8) {
-    (u64::from_le_bytes(word(slot, 8)), slot[0])
+    let operation = if slot[0] == BLKIF_OP_INDIRECT { slot[1] } else { slot[0] };
+    (u64::from_le_bytes(word(slot, 8)), operation)
 }
 
 /// Offset of the first segment descriptor in a slot.

@@ -26,6 +26,8 @@ const MACH_FILE: &str = "boot/gnumach-1.8-xen-486.gz";
 pub struct Upstream {
     /// Debian's stock kernel as shipped, a compressed bzImage.
     pub vmlinuz: PathBuf,
+    /// The module of that kernel that is a disk's front end.
+    pub blkfront: PathBuf,
     /// GRUB built as a Xen guest.
     pub grub: PathBuf,
     /// GNU Mach built as a Xen guest, gzip-compressed.
@@ -54,7 +56,10 @@ pub fn provide(paths: &Paths) -> Result<Upstream> {
         unpack_gzip(&root.join(XEN_FILE), &paths.upstream_xen())?;
     }
     let vmlinuz = find_vmlinuz(&root).context("the kernel package holds no vmlinuz")?;
-    Ok(Upstream { vmlinuz, grub: root.join(GRUB_FILE), gnumach: root.join(MACH_FILE) })
+    let name = vmlinuz.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let version = name.strip_prefix("vmlinuz-").unwrap_or(&name);
+    let blkfront = root.join(format!("lib/modules/{version}/kernel/drivers/block/xen-blkfront.ko"));
+    Ok(Upstream { vmlinuz, blkfront, grub: root.join(GRUB_FILE), gnumach: root.join(MACH_FILE) })
 }
 
 /// Makes sure that upstream Xen alone is unpacked.

@@ -2,6 +2,9 @@
 //!
 //! It opens the disk several times, each time with other limits, so that all forms of rings and requests are used:
 //! `passes=N` on the command line repeats the writing with other patterns; `disk=NAME` names another disk than `xvda`.
+//!
+//! With `keep` it writes records instead, one after the other, each flushed before the next, until it is destroyed; it says which it
+//! found from an earlier life. A record that was acknowledged as flushed must be found.
 #![no_std]
 #![no_main]
 #![forbid(unsafe_code)]
@@ -11,7 +14,9 @@ extern crate alloc;
 use alloc::{vec, vec::Vec};
 use domu_sdk::{
     block::{self, Disk, Error, Options, SECTOR},
-    executor, println, start,
+    executor,
+    grant::LeakCheck,
+    println, start,
     time::Instant,
 };
 
@@ -30,7 +35,11 @@ type Outcome<T = ()> = Result<T, Error>;
 
 #[domu_sdk::main]
 async fn main() {
-    match run().await {
+    let outcome = match start::parameter("keep") {
+        Some(_) => keep().await,
+        None => run().await,
+    };
+    match outcome {
         Ok(bytes) => println!("RESULT: pass, {bytes} bytes each way"),
         Err(error) => println!("RESULT: fail: {error}"),
     }
@@ -41,6 +50,7 @@ async fn run() -> Outcome<u64> {
     let number = block::number_of(name).unwrap_or(0);
     let passes: u64 = start::parameter("passes").and_then(|text| text.parse().ok()).unwrap_or(1);
     println!("disks: {:?}", block::list().await?);
+    let grants = LeakCheck::new();
     let mut moved = 0;
     for pass in 0..passes {
         let form = FORMS[pass as usize % FORMS.len()];
@@ -75,10 +85,10 @@ async fn run() -> Outcome<u64> {
     let disk = Disk::open(number, &Options::default()).await?;
     discard(&disk, passes - 1).await?;
     refusals(&disk).await;
-    let left = disk.under_way();
     disk.close().await?;
-    println!("under way: {left}, grants lost: {}", domu_sdk::grant::leaked());
-    if left != 0 || domu_sdk::grant::leaked() != 0 { Err(Error::Broken) } else { Ok(moved) }
+    let lost = grants.finish();
+    println!("grants: {lost:?}");
+    lost.map(|()| moved).map_err(|_| Error::Broken)
 }
 
 /// The word at a place of the disk.
@@ -159,6 +169,45 @@ async fn several_tasks(disk: &Disk, seed: u64) -> Outcome {
     let good = GOOD.load(Ordering::Relaxed);
     println!("tasks: {good} of {TASKS} read what they wanted");
     if u64::from(good) == TASKS { Ok(()) } else { Err(Error::Failed(0)) }
+}
+
+/// Sectors of a record.
+const RECORD: usize = 3;
+
+/// Reads the records of earlier lives, then writes more, for ever or until the disk is full.
+async fn keep() -> Outcome<u64> {
+    let number = block::number_of(start::parameter("disk").unwrap_or("xvda")).unwrap_or(0);
+    let disk = Disk::open(number, &Options::default()).await?;
+    let all = disk.info().sectors / RECORD as u64;
+    let (mut data, mut wanted) = (vec![0; RECORD * SECTOR], vec![0; RECORD * SECTOR]);
+    let mut count = 0;
+    while count < all {
+        disk.read(count * RECORD as u64, &mut data).await?;
+        record(count, &mut wanted);
+        if data != wanted {
+            break;
+        }
+        count += 1;
+        if count % 10 == 0 {
+            println!("found {count}.");
+        }
+    }
+    println!("{count} records from earlier lives");
+    for next in count..all {
+        record(next, &mut data);
+        disk.write(next * RECORD as u64, &data).await?;
+        disk.flush().await?;
+        if (next + 1) % 10 == 0 {
+            println!("flushed {}.", next + 1);
+        }
+    }
+    disk.close().await?;
+    Ok(all)
+}
+
+fn record(number: u64, into: &mut [u8]) {
+    pattern(number + 1, 0, into);
+    into[..8].copy_from_slice(&(number + 1).to_le_bytes());
 }
 
 /// Discarding touches nothing else.

@@ -23,7 +23,7 @@ pub struct Guest {
 pub const ARCHIVE: &str = "block.cpio";
 
 /// Kernels in the archive.
-pub const KERNELS: &[&str] = &["block"];
+pub const KERNELS: &[&str] = &["block", "block_hostile"];
 
 /// Guests in the archive.
 pub const GUESTS: &[Guest] = &[
@@ -33,7 +33,7 @@ pub const GUESTS: &[Guest] = &[
         kernel: "block",
         memory: 32,
         arguments: "passes=4 disk=xvdb",
-        more: "disk = [ 'ram:300K,xvda,w', 'target=ram:4M,vdev=xvdb,access=rw' ]",
+        more: "disk = [ 'ram:300K,xvda,w', 'vdev=xvdb,access=rw,target=ram:4M' ]",
     },
     Guest {
         name: "long",
@@ -42,6 +42,17 @@ pub const GUESTS: &[Guest] = &[
         arguments: "passes=16",
         more: "disk = [ 'ram:64M,xvda,w' ]",
     },
+    Guest {
+        name: "keep",
+        kernel: "block",
+        memory: 32,
+        arguments: "keep",
+        more: "disk = [ 'ram:4M:records,xvda,w' ]",
+    },
+    hostile("one", "seed=1"),
+    hostile("two", "seed=2 lives=30"),
+    hostile("three", "seed=3"),
+    hostile("forever", "seed=4 lives=0"),
     Guest {
         name: "wrong",
         kernel: "block",
@@ -58,9 +69,33 @@ pub const GUESTS: &[Guest] = &[
     },
 ];
 
+const fn hostile(name: &'static str, arguments: &'static str) -> Guest {
+    let more = "disk = [ 'ram:2M,xvda,w' ]";
+    Guest { name, kernel: "block_hostile", memory: 32, arguments, more }
+}
+
 /// The cases.
 pub fn cases() -> Vec<Case> {
-    vec![shown("block", BLOCK), shown("block-gib", LONG).limit(900)]
+    vec![
+        shown("block", BLOCK),
+        shown("block-gib", LONG).limit(900),
+        shown("block-kept", KEPT),
+        linux(),
+        shown("block-hostile", HOSTILE).forbid("0 connected").allow("is closed"),
+    ]
+}
+
+/// Debian's front end, a module of its kernel, with a disk in memory and one that is a file.
+fn linux() -> Case {
+    let script = "create debian-disks; wait debian-disks 'LINUX DISKS same' 240; expect-gone debian-disks 60; \
+                  log debian-disks; poweroff";
+    Case::new("debian-disks", "dom0")
+        .memory(1024)
+        .options("dom0_mem=448M")
+        .initrd("debian-disks.cpio")
+        .script(script)
+        .expect("SCRIPT ok", 300)
+        .limit(360)
 }
 
 fn shown(name: &str, script: &str) -> Case {
@@ -77,7 +112,19 @@ fn shown(name: &str, script: &str) -> Case {
 const BLOCK: &str = "create small; wait small 'RESULT: pass' 120; expect-gone small 20; log small; \
     create block; wait block 'pass 0' 240; store /local/domain/0/backend; wait block 'RESULT: pass' 240; \
     expect-gone block 20; log block; \
-    expect-error 'line 5, column 19' create wrong; expect-error dom0_mem create too-big; churn small 10; poweroff";
+    expect-error 'line 5, column 16' create wrong; expect-error dom0_mem create too-big; churn small 10; poweroff";
+
+/// What was flushed before a guest was destroyed is there in its next life.
+const KEPT: &str = "create keep; wait keep 'flushed 40.' 60; destroy keep; create keep; wait keep 'found 40.' 60; \
+    wait keep 'flushed 100.' 60; destroy keep; create keep; wait keep 'found 100.' 60; wait keep 'flushed 500.' 120; \
+    destroy keep; create keep; wait keep 'found 500.' 60; wait keep 'RESULT: pass' 240; expect-gone keep 20; poweroff";
+
+/// Hostile front ends beside a good one, which notices nothing; in the end every frame is back.
+const HOSTILE: &str = "create one; create two; create small; wait small 'RESULT: pass' 200; expect-gone small 20; \
+    wait one 'hostile: done' 200; wait two 'hostile: done' 200; expect-gone two 20; log one; log two; \
+    create forever; create three; sleep 3; destroy forever; create small; wait small 'RESULT: pass' 200; \
+    wait three 'hostile: done' 200; log three; expect-gone three 20; expect-gone small 20; churn forever 10; poweroff";
 
 /// One GiB each way.
-const LONG: &str = "create long; wait long 'RESULT: pass, 1073741824' 600; expect-gone long 20; log long; poweroff";
+const LONG: &str =
+    "create long; wait long 'RESULT: pass, 1073741824' 600; expect-gone long 20; log long; poweroff";
