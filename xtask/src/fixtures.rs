@@ -7,7 +7,7 @@
 //! | `debian-disks.cpio` | Debian's kernel with disks |
 //! | `debian.cpio`, `grub.cpio`, `broken.cpio` | initrds for Dom0 with these guests |
 //! | `tests.cpio`, `hostile.cpio` | the guests of `tests/guests`; the hostile one, its neighbour and a script |
-//! | `block.cpio` | guests with disks |
+//! | `block.cpio`, `net.cpio` | guests with disks, guests with network interfaces |
 //! | `smp.cpio` | Debian's kernel with four CPUs, and two small guests beside it |
 //! | `conformance.cpio` | the kernels of `tests/conformance` as guests |
 //! | `broken/NAME` | kernels that must be refused |
@@ -21,7 +21,7 @@ use crate::provide::packages::find_program;
 use crate::provide::upstream::{Upstream, unpack_gzip};
 use crate::say;
 use anyhow::{Context, Result, ensure};
-use runner::cases::block;
+use runner::cases::{block, net};
 use runner::cases::hostile::{ATTEMPTS, NEIGHBOUR, SCRIPT_FILE, script};
 use std::path::Path;
 
@@ -242,19 +242,32 @@ pub fn hostile(paths: &Paths) -> Result<()> {
 /// # Errors
 /// If a guest was not built.
 pub fn block(paths: &Paths) -> Result<()> {
+    described(paths, block::ARCHIVE, block::KERNELS, block::GUESTS)
+}
+
+/// Prepares an initrd with guests that have network interfaces.
+///
+/// # Errors
+/// If a guest was not built.
+pub fn net(paths: &Paths) -> Result<()> {
+    described(paths, net::ARCHIVE, net::KERNELS, net::GUESTS)
+}
+
+/// Packs kernels, and the configurations of the guests that use them.
+fn described(paths: &Paths, name: &str, kernels: &[&str], guests: &[block::Guest]) -> Result<()> {
     let mut archive = Archive::default();
     archive.folder("guests")?;
-    for kernel in block::KERNELS {
+    for kernel in kernels {
         archive.file_from(&format!("guests/{kernel}"), 0o755, &paths.image.join("guests").join(kernel))?;
     }
-    for guest in block::GUESTS {
+    for guest in guests {
         let text = format!(
             "kernel = \"guests/{}\"\nmemory = {}\nextra = \"{}\"\n{}\n",
             guest.kernel, guest.memory, guest.arguments, guest.more
         );
         archive.file(&format!("guests/{}.cfg", guest.name), 0o644, text.as_bytes())?;
     }
-    write(&paths.image.join(block::ARCHIVE), &archive.finish()?)
+    write(&paths.image.join(name), &archive.finish()?)
 }
 
 /// Prepares kernels that must be refused, each with the reason in its name.

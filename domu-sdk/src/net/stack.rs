@@ -28,6 +28,8 @@ use smoltcp::{
 
 /// Bytes of a connection's buffer in each direction.
 const BUFFER: usize = 64 << 10;
+/// How long the other side of a connection may leave something unanswered.
+const SILENCE: smoltcp::time::Duration = smoltcp::time::Duration::from_secs(20);
 /// First port that is used for connections of this side.
 const PORTS: u16 = 49152;
 
@@ -234,6 +236,8 @@ impl Inner {
         let mut socket = tcp::Socket::new(buffer(), buffer());
         // Between guests an answer comes in microseconds: waiting for more to acknowledge or to send only costs time.
         socket.set_nagle_enabled(false);
+        // Who says nothing for so long, neither to a greeting nor to data, is gone.
+        socket.set_timeout(Some(SILENCE));
         self.sockets.add(socket)
     }
 }

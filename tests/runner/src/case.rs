@@ -12,6 +12,7 @@
 //! assert_eq!(case.name, "shell");
 //! ```
 
+use crate::http::Body;
 use crate::qemu::DEFAULT_CPU;
 
 /// The hypervisor under a test.
@@ -47,6 +48,8 @@ pub enum Step {
     Expect(String, u64),
     /// Type a text on the serial console.
     Type(String),
+    /// Ask for a page over the machine's network; it must be like this, within so many seconds.
+    Fetch(String, Body, u64),
 }
 
 /// How the machine must end after the last step.
@@ -212,6 +215,18 @@ impl Case {
     pub fn type_text(mut self, text: &str) -> Self {
         self.steps.push(Step::Type(text.into()));
         self
+    }
+
+    /// Next, `GET path` over the machine's network card must be answered like this within `seconds`.
+    #[must_use]
+    pub fn fetch(mut self, path: &str, body: Body, seconds: u64) -> Self {
+        self.steps.push(Step::Fetch(path.into(), body, seconds));
+        self
+    }
+
+    /// Whether the machine has a network card.
+    pub fn has_card(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step, Step::Fetch(..)))
     }
 
     /// `text` must not come.

@@ -3,6 +3,7 @@
 use crate::artifacts::Artifacts;
 use crate::case::{Case, END_LIMIT, End, Hypervisor, Loader, Step};
 use crate::console::{Console, Missed};
+use crate::http;
 use crate::qemu::{Boot, Machine, Module};
 use anyhow::Result;
 use std::path::Path;
@@ -79,8 +80,12 @@ fn existing(path: &Path) -> Result<std::path::PathBuf> {
 /// `Ok(None)` if the run is as it should be, `Ok(Some(why))` if the system failed.
 fn attempt(case: &Case, hypervisor: Hypervisor, files: &Artifacts, slow: u32) -> Result<Option<String>> {
     let log = files.log(&case.run_name(hypervisor));
-    let clock = case.counted.map_or(vec![], counting);
-    let mut console = Console::start_with(&machine(case, hypervisor, files)?, &clock, &log)?;
+    let mut more = case.counted.map_or(vec![], counting);
+    let port = http::free_port()?;
+    if case.has_card() {
+        more.extend(http::card(port));
+    }
+    let mut console = Console::start_with(&machine(case, hypervisor, files)?, &more, &log)?;
     let seconds = |n: u64| Duration::from_secs(n * u64::from(slow));
     let last = Instant::now() + seconds(case.limit);
     let mut forbidden = ALWAYS_FORBIDDEN.to_vec();
@@ -91,6 +96,13 @@ fn attempt(case: &Case, hypervisor: Hypervisor, files: &Artifacts, slow: u32) ->
     for step in &case.steps {
         match step {
             Step::Type(text) => console.type_text(text)?,
+            Step::Fetch(path, body, limit) => {
+                let until = last.min(Instant::now() + seconds(*limit));
+                if let Some(why) = http::fetch(port, path, body, until)? {
+                    console.wait_for_end(Instant::now() + LAST_WORDS)?;
+                    return Ok(Some(why));
+                }
+            }
             Step::Expect(text, limit) => {
                 let until = last.min(Instant::now() + seconds(*limit));
                 match console.wait_for(text, from, until, &forbidden) {

@@ -8,6 +8,7 @@
 //! 1. [`suite`] expands each case to one run per hypervisor and gives the runs to a few worker threads.
 //! 2. [`judge`] starts the machine ([`qemu`]) and walks through the steps of the case.
 //! 3. [`console`] owns the child process: a thread reads its serial line into a transcript and a log file.
+//! 4. [`http`] asks a guest for pages, if the case says so.
 //!
 //! The conformance suite ([`conformance`]) has no steps: it compares what one kernel prints on both hypervisors.
 //!
@@ -24,6 +25,7 @@ pub mod case;
 pub mod cases;
 pub mod conformance;
 pub mod console;
+pub mod http;
 pub mod judge;
 pub mod qemu;
 pub mod suite;

@@ -8,7 +8,7 @@
 extern crate alloc;
 
 use alloc::{sync::Arc, vec};
-use core::net::Ipv4Addr;
+use core::{net::Ipv4Addr, time::Duration};
 use domu_sdk::{
     executor,
     net::{Error, Result, Stack, TcpStream},
@@ -26,7 +26,7 @@ async fn main() {
         Err(error) => println!("RESULT: fail, {error}"),
     }
     // Dom0 has read the line before the domain ends.
-    time::sleep(core::time::Duration::from_millis(10)).await;
+    time::sleep(Duration::from_millis(10)).await;
 }
 
 async fn run() -> Result {
@@ -51,12 +51,13 @@ async fn run() -> Result {
 /// Connects; the server may not be up yet.
 async fn connect(stack: &Stack, server: Ipv4Addr) -> Result<TcpStream> {
     let mut last = Error::Refused;
-    for _ in 0..50 {
-        match TcpStream::connect(stack, server, 7).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => last = error,
+    for _ in 0..10 {
+        match time::timeout(Duration::from_secs(2), TcpStream::connect(stack, server, 7)).await {
+            Some(Ok(stream)) => return Ok(stream),
+            Some(Err(error)) => last = error,
+            None => last = Error::Refused,
         }
-        time::sleep(core::time::Duration::from_millis(200)).await;
+        time::sleep(Duration::from_millis(200)).await;
     }
     Err(last)
 }

@@ -8,6 +8,7 @@
 //! | [`foreign`] | software of others as guests: Debian's Linux, GRUB |
 //! | [`fuzzer`] | the fuzzer kernel, alone and beside others |
 //! | [`hostile`] | guests that do what they must not |
+//! | [`net`] | network interfaces for guests |
 //! | [`sched`] | who gets the CPUs, and when |
 //! | [`sdk`] | examples on the SDK |
 //! | [`smp`] | machines and guests with several CPUs |
@@ -22,6 +23,7 @@ pub mod control;
 pub mod foreign;
 pub mod fuzzer;
 pub mod hostile;
+pub mod net;
 pub mod sched;
 pub mod sdk;
 pub mod smp;
@@ -52,6 +54,7 @@ pub fn all() -> Vec<Case> {
     cases.extend(block::cases());
     cases.extend(sdk::cases());
     cases.extend(control::cases());
+    cases.extend(net::cases());
     cases.extend(boot::cases());
     cases
 }
