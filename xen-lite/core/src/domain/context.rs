@@ -54,8 +54,35 @@ pub fn load<P: Platform>(
     vcpu: &Arc<Vcpu>,
     new: &VcpuGuestContext,
 ) -> Result<Effects, Fail> {
+    give(hv, domain, vcpu, new, false)
+}
+
+/// Gives a vCPU its first context. Of several CPUs that try at once, one succeeds.
+///
+/// # Errors
+/// `EEXIST` when it has one already; else as [`load`].
+pub fn load_first<P: Platform>(
+    hv: &Hypervisor<P>,
+    domain: &Arc<Domain>,
+    vcpu: &Arc<Vcpu>,
+    new: &VcpuGuestContext,
+) -> Result<Effects, Fail> {
+    give(hv, domain, vcpu, new, true)
+}
+
+fn give<P: Platform>(
+    hv: &Hypervisor<P>,
+    domain: &Arc<Domain>,
+    vcpu: &Arc<Vcpu>,
+    new: &VcpuGuestContext,
+    is_first: bool,
+) -> Result<Effects, Fail> {
     check(new)?;
     let mut state = vcpu.state.try_lock().ok_or(Fail::Again)?;
+    // With the lock, too: another CPU may have come first, and the vCPU may be up already.
+    if is_first && vcpu.initialised.load(Ordering::Acquire) != 0 {
+        return Err(Errno::EEXIST.into());
+    }
     // With the lock: the end of the domain takes it, too, before it lets go of the tables.
     if domain.is_dying() {
         return Err(Errno::EINVAL.into());

@@ -132,17 +132,21 @@ fn initialise<P: Platform>(
     if vcpu.initialised.load(Ordering::Acquire) != 0 {
         return Err(Errno::EEXIST.into());
     }
-    context::load(hv, domain, vcpu, new)
+    context::load_first(hv, domain, vcpu, new)
 }
 
 /// The last vCPU that goes down takes the domain with it.
 fn down<P: Platform>(hv: &Hypervisor<P>, domain: &Arc<Domain>, vcpu: &Arc<Vcpu>) -> Effects {
     let others_up = domain.vcpus().iter().any(|other| !Arc::ptr_eq(other, vcpu) && other.sched.is_up());
-    if others_up {
-        hv.sched.down(hv, vcpu)
-    } else {
-        sched::shut_down(hv, domain, abi::sched::SHUTDOWN_POWEROFF)
+    if !others_up {
+        return sched::shut_down(hv, domain, abi::sched::SHUTDOWN_POWEROFF);
     }
+    let effects = hv.sched.down(hv, vcpu);
+    if domain.vcpus().iter().any(|vcpu| vcpu.sched.is_up()) {
+        return effects;
+    }
+    // The last ones went down at the same time.
+    effects.and(sched::shut_down(hv, domain, abi::sched::SHUTDOWN_POWEROFF))
 }
 
 #[inline]

@@ -5,7 +5,9 @@ use crate::effort::effort;
 use crate::mm::testing::{Space, space};
 use crate::platform::Platform;
 use crate::sched::tests::Random;
+use crate::sync::explore::explore;
 use crate::world::World;
+use core::sync::atomic::AtomicU32;
 
 /// A space whose vCPU has no context yet, with its root pinned so that it stays one.
 fn blank() -> Space {
@@ -46,6 +48,19 @@ fn good(space: &Space) -> Box<VcpuGuestContext> {
     new.gs_base_user = 0x2000;
     new.vm_assist = 1 << 2;
     new
+}
+
+/// Two CPUs give a vCPU its first context at the same time.
+#[test]
+fn one_of_two_first_contexts_is_taken() {
+    let make = || (blank(), AtomicU32::new(0));
+    let first = |(space, taken): &(Space, AtomicU32)| {
+        let result = load_first(&space.hv, &space.domain, vcpu(space), &good(space));
+        taken.fetch_add(u32::from(result.is_ok()), Ordering::SeqCst);
+        assert!(matches!(result, Ok(_) | Err(Fail::Again | Fail::Errno(Errno::EEXIST))), "{result:?}");
+    };
+    let runs = explore(1, make, &[&first, &first], |(_, taken)| assert_eq!(taken.load(Ordering::SeqCst), 1));
+    assert!(cfg!(miri) || runs > 10, "{runs}");
 }
 
 #[test]
