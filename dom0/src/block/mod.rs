@@ -167,6 +167,9 @@ impl<'a, W: Window> Blocks<'a, W> {
             let how = if *writes { "written" } else { "read" };
             return Err(format!("{key} is {how} by domain {}; only readers may share", other.dom));
         }
+        if writable && !named.storage.borrow().is_writable() {
+            return Err(format!("{key} can only be read; give access r, or overlay:{key}"));
+        }
         named.users.push((device, writable));
         Ok(named.storage.clone())
     }

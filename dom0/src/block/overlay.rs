@@ -27,6 +27,9 @@ impl Storage for File<'_> {
     fn sectors(&self) -> u64 {
         (self.data.len() as u64).div_ceil(SECTOR)
     }
+    fn is_writable(&self) -> bool {
+        false
+    }
     fn read(&mut self, sector: u64, into: &mut [u8]) -> Result {
         let start = range(self.sectors(), sector, into.len())?.start as usize;
         let there = &self.data[start.min(self.data.len())..];

@@ -170,6 +170,9 @@ impl Storage for Qcow2<'_> {
     fn sectors(&self) -> u64 {
         self.size / SECTOR
     }
+    fn is_writable(&self) -> bool {
+        false
+    }
     fn read(&mut self, sector: u64, into: &mut [u8]) -> Result {
         let mut at = range(self.sectors(), sector, into.len())?.start;
         let mut rest = into;

@@ -40,6 +40,10 @@ pub trait Storage: core::fmt::Debug {
     fn physical(&self) -> u32 {
         SECTOR as u32
     }
+    /// Whether it can be written.
+    fn is_writable(&self) -> bool {
+        true
+    }
     /// Whether discarding does something.
     fn discards(&self) -> bool {
         false

@@ -1,5 +1,6 @@
 //! The library's [`Hypervisor`] on real hypercalls.
 
+mod block;
 mod off;
 pub mod virtio;
 mod wait;

@@ -1,4 +1,4 @@
-//! The machine's virtio devices: the network card as a bridge's uplink.
+//! The machine's virtio devices: the network card as a bridge's uplink, and the disks ([`super::block`]).
 //!
 //! No interrupt says that a frame came, so the card is asked: often while there is traffic, seldom while there is none.
 
@@ -30,6 +30,7 @@ pub fn connect(control: &mut Control<'_, Machine>) -> Vec<String> {
         let link = Link { card, heard: 0 };
         control.net.set_uplink(BRIDGE, Box::new(link));
     }
+    super::block::connect(control, found.blocks);
     found.damaged
 }
 
