@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `vmlinuz`, `grub-x86_64-xen.bin`, `gnumach` | kernels of others |
 //! | `debian-initramfs.gz` | userland for Debian's kernel: a static busybox that greets, echoes lines, powers off |
-//! | `debian-disks.cpio` | Debian's kernel with disks |
+//! | `debian-disks.cpio`, `debian-net.cpio` | Debian's kernel with disks, with a network interface |
 //! | `debian.cpio`, `grub.cpio`, `broken.cpio` | initrds for Dom0 with these guests |
 //! | `tests.cpio`, `hostile.cpio` | the guests of `tests/guests`; the hostile one, its neighbour and a script |
 //! | `block.cpio`, `net.cpio` | guests with disks, guests with network interfaces |
@@ -21,8 +21,8 @@ use crate::provide::packages::find_program;
 use crate::provide::upstream::{Upstream, unpack_gzip};
 use crate::say;
 use anyhow::{Context, Result, ensure};
-use runner::cases::{block, net};
 use runner::cases::hostile::{ATTEMPTS, NEIGHBOUR, SCRIPT_FILE, script};
+use runner::cases::{block, net};
 use std::path::Path;
 
 /// First process of the Linux guest. It greets with a line that only a running userland can compute.
@@ -62,6 +62,27 @@ size=$(stat -c %s /pattern)
 blkdiscard -o 0 -l 1048576 /dev/xvda && echo "discarded"
 dd if=/dev/xvda bs=64k skip=16 count=128 2>/dev/null | cmp - /data && [ "$wanted" = "$found" ] \
     && dd if=/dev/xvdb bs=4k 2>/dev/null | head -c $size | cmp - /pattern && echo "LINUX DISKS same"
+poweroff -f
+"#;
+
+/// First process of the Linux guest on the network: its front end is a module. It asks the echo server, sends it what is random, compares
+/// what comes back, and powers off.
+const LINUX_NET: &str = r#"#!/bin/busybox sh
+/bin/busybox mkdir -p /proc /sys
+/bin/busybox mount -t devtmpfs dev /dev
+/bin/busybox mount -t proc proc /proc
+/bin/busybox mount -t sysfs sys /sys
+exec </dev/hvc0 >/dev/hvc0 2>&1
+cd /bin && /bin/busybox --install -s /bin
+insmod /xen-netfront.ko || echo "no module"
+for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do [ -d /sys/class/net/eth0 ] && break; sleep 1; done
+ifconfig eth0 10.0.0.5 netmask 255.255.255.0 up
+echo "eth0: $(cat /sys/class/net/eth0/address), $(ls -d /sys/class/net/eth0/queues/tx-* | wc -l) queue(s)"
+ping -c 3 -W 10 10.0.0.1
+dd if=/dev/urandom of=/data bs=64k count=64 2>/dev/null
+nc 10.0.0.1 7 < /data > /back
+echo "sent $(md5sum < /data), back $(md5sum < /back)"
+cmp /data /back && echo "LINUX NET same"
 poweroff -f
 "#;
 
@@ -249,8 +270,32 @@ pub fn block(paths: &Paths) -> Result<()> {
 ///
 /// # Errors
 /// If a guest was not built.
-pub fn net(paths: &Paths) -> Result<()> {
-    described(paths, net::ARCHIVE, net::KERNELS, net::GUESTS)
+pub fn net(paths: &Paths, software: &Upstream) -> Result<()> {
+    described(paths, net::ARCHIVE, net::KERNELS, net::GUESTS)?;
+    linux_net(paths, software)
+}
+
+/// Debian's kernel with a network interface, and an echo server for it to talk to.
+fn linux_net(paths: &Paths, software: &Upstream) -> Result<()> {
+    let mut initramfs = Archive::default();
+    for folder in ["bin", "dev", "proc", "sys"] {
+        initramfs.folder(folder)?;
+    }
+    initramfs.character_device("dev/console", 5, 1)?;
+    let busybox = find_program("busybox").context("busybox is missing")?;
+    initramfs.file_from("bin/busybox", 0o755, &busybox)?;
+    initramfs.link("bin/sh", "busybox")?;
+    initramfs.file_from("xen-netfront.ko", 0o644, &software.netfront)?;
+    initramfs.file("init", 0o755, LINUX_NET.as_bytes())?;
+    let (linux, echo) = (read(&software.vmlinuz)?, read(&paths.image.join("guests/net_echo"))?);
+    let more =
+        "vcpus = 2\nramdisk = \"guests/initramfs\"\nextra = \"console=hvc0\"\nvif = [ 'ip=10.0.0.5' ]\n";
+    let list = [
+        ("debian-net", &linux[..], config("debian-net", 192, more).replace("vcpus = 1\n", "")),
+        ("initramfs", &gzip(&initramfs.finish()?)?[..], String::new()),
+        ("echo", &echo[..], config("echo", 32, "extra = \"ip=10.0.0.1/24\"\nvif = [ '' ]\n")),
+    ];
+    write(&paths.image.join("debian-net.cpio"), &guests(&list)?)
 }
 
 /// Packs kernels, and the configurations of the guests that use them.

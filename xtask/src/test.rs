@@ -89,7 +89,7 @@ fn prepare(paths: &Paths, cases: &[Case], options: &Options) -> Result<()> {
         fixtures::own(paths, &names)?;
         fixtures::examples(paths)?;
         fixtures::hostile(paths)?;
-        fixtures::net(paths)?;
+        fixtures::net(paths, &software)?;
         fixtures::block(paths)?;
         fixtures::several_cpus(paths)?;
         fixtures::broken(paths, &software)?;

@@ -28,6 +28,8 @@ pub struct Upstream {
     pub vmlinuz: PathBuf,
     /// The module of that kernel that is a disk's front end.
     pub blkfront: PathBuf,
+    /// The one that is a network interface's.
+    pub netfront: PathBuf,
     /// GRUB built as a Xen guest.
     pub grub: PathBuf,
     /// GNU Mach built as a Xen guest, gzip-compressed.
@@ -58,8 +60,9 @@ pub fn provide(paths: &Paths) -> Result<Upstream> {
     let vmlinuz = find_vmlinuz(&root).context("the kernel package holds no vmlinuz")?;
     let name = vmlinuz.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let version = name.strip_prefix("vmlinuz-").unwrap_or(&name);
-    let blkfront = root.join(format!("lib/modules/{version}/kernel/drivers/block/xen-blkfront.ko"));
-    Ok(Upstream { vmlinuz, blkfront, grub: root.join(GRUB_FILE), gnumach: root.join(MACH_FILE) })
+    let driver = |name: &str| root.join(format!("lib/modules/{version}/kernel/drivers/{name}"));
+    let (blkfront, netfront) = (driver("block/xen-blkfront.ko"), driver("net/xen-netfront.ko"));
+    Ok(Upstream { vmlinuz, blkfront, netfront, grub: root.join(GRUB_FILE), gnumach: root.join(MACH_FILE) })
 }
 
 /// Makes sure that upstream Xen alone is unpacked.

@@ -48,6 +48,7 @@ pub fn cases() -> Vec<Case> {
         shown("net-gib", GIB).limit(1800).expect("SCRIPT ok", 1800),
         shown("net-hostile", HOSTILE).forbid("0 connected").expect("SCRIPT ok", 600).limit(600),
         http(),
+        linux(),
     ]
 }
 
@@ -61,6 +62,19 @@ fn http() -> Case {
         .fetch("/nothing", Body::Missing, 30)
         .fetch("/end", Body::Missing, 30)
         .expect("SCRIPT ok", 60)
+}
+
+/// Debian's front end, a module of its kernel, on two CPUs and so with two queues.
+fn linux() -> Case {
+    let script = "create echo; wait echo 'on port 7' 60; create debian-net; wait debian-net 'LINUX NET same' 300; \
+                  log echo; expect-gone debian-net 60; log debian-net; poweroff";
+    Case::new("debian-net", "dom0")
+        .memory(1024)
+        .options("dom0_mem=448M")
+        .initrd("debian-net.cpio")
+        .script(script)
+        .expect("SCRIPT ok", 400)
+        .limit(420)
 }
 
 fn shown(name: &str, script: &str) -> Case {
