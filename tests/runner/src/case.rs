@@ -103,6 +103,8 @@ pub struct Case {
     pub allowed: Vec<String>,
     /// How it ends.
     pub end: End,
+    /// Sizes in MiB of the machine's disks, which are zero at first.
+    pub disks: Vec<u64>,
     /// See [`Case::counted`].
     pub counted: Option<u8>,
     /// Limit of the whole run in seconds.
@@ -130,6 +132,7 @@ impl Case {
             forbidden: Vec::new(),
             allowed: Vec::new(),
             end: End::PowerOff,
+            disks: Vec::new(),
             counted: None,
             limit: 120,
         }
@@ -254,6 +257,13 @@ impl Case {
     #[must_use]
     pub fn limit(mut self, seconds: u64) -> Self {
         self.limit = seconds;
+        self
+    }
+
+    /// Gives the machine another virtio disk.
+    #[must_use]
+    pub fn disk(mut self, mib: u64) -> Self {
+        self.disks.push(mib);
         self
     }
 

@@ -3,6 +3,7 @@
 use crate::artifacts::Artifacts;
 use crate::case::{Case, END_LIMIT, End, Hypervisor, Loader, Step};
 use crate::console::{Console, Missed};
+use crate::disk;
 use crate::http;
 use crate::qemu::{Boot, Machine, Module};
 use anyhow::Result;
@@ -85,6 +86,7 @@ fn attempt(case: &Case, hypervisor: Hypervisor, files: &Artifacts, slow: u32) ->
     if case.has_card() {
         more.extend(http::card(port));
     }
+    more.extend(disk::drives(&case.disks, &log)?);
     let mut console = Console::start_with(&machine(case, hypervisor, files)?, &more, &log)?;
     let seconds = |n: u64| Duration::from_secs(n * u64::from(slow));
     let last = Instant::now() + seconds(case.limit);

@@ -25,6 +25,7 @@ pub mod case;
 pub mod cases;
 pub mod conformance;
 pub mod console;
+pub mod disk;
 pub mod http;
 pub mod judge;
 pub mod qemu;

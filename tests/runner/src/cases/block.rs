@@ -49,6 +49,34 @@ pub const GUESTS: &[Guest] = &[
         arguments: "keep",
         more: "disk = [ 'ram:4M:records,xvda,w' ]",
     },
+    Guest {
+        name: "machine",
+        kernel: "block",
+        memory: 32,
+        arguments: "",
+        more: "disk = [ 'phy:/dev/vda,xvda,w' ]",
+    },
+    Guest {
+        name: "machine-keep",
+        kernel: "block",
+        memory: 32,
+        arguments: "keep",
+        more: "disk = [ 'virtio:vdb,xvda,w' ]",
+    },
+    Guest {
+        name: "over",
+        kernel: "block",
+        memory: 32,
+        arguments: "",
+        more: "disk = [ 'overlay:phy:vda,xvda,w' ]",
+    },
+    Guest {
+        name: "nowhere",
+        kernel: "block",
+        memory: 32,
+        arguments: "",
+        more: "disk = [ '/dev/vdz,raw,xvda,r' ]",
+    },
     hostile("one", "seed=1"),
     hostile("two", "seed=2 lives=30"),
     hostile("three", "seed=3"),
@@ -80,8 +108,9 @@ pub fn cases() -> Vec<Case> {
         shown("block", BLOCK),
         shown("block-gib", LONG).limit(900),
         shown("block-kept", KEPT),
+        shown("block-virtio", MACHINE).disk(8).disk(1),
         linux(),
-        shown("block-hostile", HOSTILE).forbid("0 connected").allow("is closed"),
+        shown("block-hostile", HOSTILE).forbid(" 0 connected").allow("is closed"),
     ]
 }
 
@@ -118,6 +147,14 @@ const BLOCK: &str = "create small; wait small 'RESULT: pass' 120; expect-gone sm
 const KEPT: &str = "create keep; wait keep 'flushed 40.' 60; destroy keep; create keep; wait keep 'found 40.' 60; \
     wait keep 'flushed 100.' 60; destroy keep; create keep; wait keep 'found 100.' 60; wait keep 'flushed 500.' 120; \
     destroy keep; create keep; wait keep 'found 500.' 60; wait keep 'RESULT: pass' 240; expect-gone keep 20; poweroff";
+
+/// Disks of the machine: what was flushed survives, and who may share them.
+const MACHINE: &str = "expect-error 'no phy:/dev/vdz; there are: phy:/dev/vda, phy:/dev/vdb' create nowhere; \
+    create machine; expect-error 'only readers may share' create over; wait machine 'RESULT: pass' 240; \
+    expect-gone machine 20; log machine; create over; wait over 'RESULT: pass' 240; expect-gone over 20; \
+    create machine-keep; wait machine-keep 'flushed 40.' 60; destroy machine-keep; create machine-keep; \
+    wait machine-keep 'found 40.' 60; wait machine-keep 'flushed 200.' 120; destroy machine-keep; create machine-keep; \
+    wait machine-keep 'found 200.' 60; poweroff";
 
 /// Hostile front ends beside a good one, which notices nothing; in the end every frame is back.
 const HOSTILE: &str = "create one; create two; create small; wait small 'RESULT: pass' 200; expect-gone small 20; \
