@@ -101,6 +101,11 @@ mod guide {
     mod events_and_tasks {}
     #[doc = include_str!("../../docs/guide/several-cpus.md")]
     mod several_cpus {}
+    #[doc = include_str!("../../docs/guide/disks.md")]
+    mod disks {}
+    #[cfg(feature = "net")]
+    #[doc = include_str!("../../docs/guide/network.md")]
+    mod network {}
 }
 
 pub use abi;
