@@ -103,7 +103,7 @@ impl<H: Hypervisor> Session<'_, H> {
             }
             Command::ExpectGone { domain, seconds } => self.expect_gone(&domain, seconds),
             Command::ExpectError { command, text } => self.expect_error(*command, &text),
-            Command::Churn { guest, count } => self.churn(&guest, count),
+            Command::Churn { guest, count, life } => self.churn(&guest, count, life),
             Command::Sleep { seconds } => match self.pump(seconds, |_| false) {
                 Waited::Cancelled => Err(CANCELLED.to_string()),
                 _ => Ok(()),
@@ -212,12 +212,15 @@ impl<H: Hypervisor> Session<'_, H> {
     }
 
     /// Creates and destroys a guest again and again; all frames must come back. A first time is not counted: the hypervisor's own
-    /// memory grows by pieces, and keeps what it took.
-    fn churn(&mut self, guest: &str, count: u32) -> Outcome {
-        self.create_and_destroy(guest).map_err(|e| format!("before the first round: {e}"))?;
+    /// memory grows by pieces, and keeps what it took. Each guest lives for a time of its own, at most `life` milliseconds.
+    fn churn(&mut self, guest: &str, count: u32, life: u64) -> Outcome {
+        self.create_and_destroy(guest, life).map_err(|e| format!("before the first round: {e}"))?;
         let before = self.settled_free()?;
         for round in 1..=count {
-            self.create_and_destroy(guest).map_err(|e| format!("round {round}: {e}"))?;
+            // The same times in each run, spread evenly: multiples of the golden ratio.
+            let part = u64::from(round.wrapping_mul(0x9e37_79b9));
+            let life = life * part >> 32;
+            self.create_and_destroy(guest, life).map_err(|e| format!("round {round}: {e}"))?;
             if round % 50 == 0 {
                 self.say(&format!("churn: {round} of {count}"));
             }
@@ -231,9 +234,18 @@ impl<H: Hypervisor> Session<'_, H> {
         }
     }
 
-    fn create_and_destroy(&mut self, guest: &str) -> Outcome {
+    fn create_and_destroy(&mut self, guest: &str, life: u64) -> Outcome {
         let created = self.control.create(guest, false)?;
+        let end = self.control.hv.now().saturating_add(life.saturating_mul(SECOND / 1000));
         self.round();
+        loop {
+            let now = self.control.hv.now();
+            if now >= end {
+                break;
+            }
+            self.rest(end - now);
+            self.round();
+        }
         self.control.destroy(created.dom);
         self.round();
         Ok(())

@@ -135,7 +135,7 @@ fn scripts_end_with_a_verdict() {
         bad.contains("SCRIPT failed: 2, wait hello 'never' 3: hello did not print \"never\" within 3 s"),
         "{bad}"
     );
-    let churn = run(&Fake::new(FREE), &images(), "churn hello 20; poweroff");
+    let churn = run(&Fake::new(FREE), &images(), "churn hello 20 50; poweroff");
     assert!(churn.contains("churn: 20 times, free frames 100000 before and 100000 after"), "{churn}");
 }
 

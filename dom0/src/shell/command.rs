@@ -29,7 +29,7 @@ pub enum Command {
     Send { domain: String, text: String },
     ExpectGone { domain: String, seconds: u64 },
     ExpectError { command: alloc::boxed::Box<Command>, text: String },
-    Churn { guest: String, count: u32 },
+    Churn { guest: String, count: u32, life: u64 },
     Sleep { seconds: u64 },
     Echo { text: String },
 }
@@ -77,7 +77,7 @@ pub const ENTRIES: [Entry; 23] = [
     scripted("send", "DOMAIN TEXT", "type TEXT and Enter into the guest's console"),
     scripted("expect-gone", "DOMAIN [SECONDS]", "until the guest no longer exists"),
     scripted("expect-error", "TEXT COMMAND...", "run a command that must fail with TEXT in its message"),
-    scripted("churn", "GUEST N", "create and destroy N times; every frame must come back"),
+    scripted("churn", "GUEST N [MS]", "create and destroy N times, MS apart at most; every frame must come back"),
     scripted("sleep", "SECONDS", "wait"),
     scripted("echo", "TEXT...", "print TEXT"),
 ];
@@ -182,8 +182,9 @@ fn build(entry: &Entry, arguments: &Arguments<'_>) -> Result<Command, String> {
             Command::ExpectError { command: command.into(), text: words[0].clone() }
         }
         "churn" => {
-            let words = arguments.between(2, 2)?;
-            Command::Churn { guest: words[0].clone(), count: arguments.number(&words[1])? as u32 }
+            let words = arguments.between(2, 3)?;
+            let (count, life) = (arguments.number(&words[1])? as u32, arguments.optional(2, 0)?);
+            Command::Churn { guest: words[0].clone(), count, life }
         }
         "sleep" => Command::Sleep { seconds: arguments.number(arguments.one()?)? },
         "echo" => Command::Echo { text: arguments.words.join(" ") },

@@ -50,6 +50,13 @@ pub const GUESTS: &[Guest] = &[
         more: "disk = [ 'ram:4M:records,xvda,w' ]",
     },
     Guest {
+        name: "busy",
+        kernel: "block",
+        memory: 16,
+        arguments: "passes=1000",
+        more: "disk = [ 'ram:1M,xvda,w', 'ram:1M,xvdb,w' ]",
+    },
+    Guest {
         name: "machine",
         kernel: "block",
         memory: 32,
@@ -109,6 +116,7 @@ pub fn cases() -> Vec<Case> {
         shown("block-gib", LONG).limit(900),
         shown("block-kept", KEPT),
         shown("block-virtio", MACHINE).disk(8).disk(1),
+        shown("block-killed", KILLED).limit(900),
         linux(),
         shown("block-hostile", HOSTILE).forbid(" 0 connected").allow("is closed"),
     ]
@@ -147,6 +155,9 @@ const BLOCK: &str = "create small; wait small 'RESULT: pass' 120; expect-gone sm
 const KEPT: &str = "create keep; wait keep 'flushed 40.' 60; destroy keep; create keep; wait keep 'found 40.' 60; \
     wait keep 'flushed 100.' 60; destroy keep; create keep; wait keep 'found 100.' 60; wait keep 'flushed 500.' 120; \
     destroy keep; create keep; wait keep 'found 500.' 60; wait keep 'RESULT: pass' 240; expect-gone keep 20; poweroff";
+
+/// Guests that die in the midst of I/O, each at another moment; a good one is served as before, and nothing is missing in the end.
+const KILLED: &str = "churn busy 500 250; create small; wait small 'RESULT: pass' 200; poweroff";
 
 /// Disks of the machine: what was flushed survives, and who may share them.
 const MACHINE: &str = "expect-error 'no phy:/dev/vdz; there are: phy:/dev/vda, phy:/dev/vdb' create nowhere; \
