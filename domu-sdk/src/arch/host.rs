@@ -268,7 +268,7 @@ pub(crate) fn flush_all() -> Result<(), Errno> {
 }
 
 /// Writes the entries as they are: on a host, tables are memory, so that what was asked for can be looked at.
-pub(crate) fn write_entries(entries: &[(u64, usize, Option<(u64, u64)>)]) -> Result<(), MapError> {
+pub(crate) fn write_entries(entries: &[crate::memory::layout::Entry]) -> Result<(), MapError> {
     for (table, index, target) in entries {
         let entry = target.map_or(0, |(pfn, flags)| pfn << 12 | flags);
         direct_window(*table, 1).store_u64(8 * index, entry);

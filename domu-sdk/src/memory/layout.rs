@@ -54,6 +54,10 @@ pub mod pte {
     pub const READ_WRITE: u64 = READ_ONLY | WRITABLE | DIRTY;
 }
 
+/// A page-table entry that is to be written: the table's frame, the entry's number, and the frame it is to map with flags, or nothing. All
+/// frames are numbered as the domain does.
+pub type Entry = (u64, usize, Option<(u64, u64)>);
+
 /// Entry number of `address` in the table of `level` (1 to 4) that maps it.
 pub const fn table_index(address: u64, level: u32) -> usize {
     ((address >> (12 + 9 * (level - 1))) & 0x1ff) as usize

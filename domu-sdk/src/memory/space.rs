@@ -16,7 +16,7 @@
 
 use super::{
     PAGE_SIZE, SharedPages, free_table,
-    layout::{pte, table_index},
+    layout::{Entry, pte, table_index},
     take_table,
 };
 use crate::arch;
@@ -102,9 +102,6 @@ struct Page {
     memory: SharedPages,
     protection: Protection,
 }
-
-/// An entry that is to be written: table, index, and the frame with its flags.
-type Entry = (u64, usize, Option<(u64, u64)>);
 
 /// Page tables, and the pages they map.
 #[derive(Debug)]

@@ -26,7 +26,8 @@ const HOST_CRATES: &[&str] = &[
 /// Crates for the bare machine whose library runs on the host too.
 const HOST_LIBRARIES: &[&str] = &["domu-sdk", "dom0"];
 /// Crates that are built for the bare machine.
-const BARE_CRATES: &[&str] = &["xen-lite", "dom0", "domu-sdk", "test-guests", "conformance", "advisories"];
+const BARE_CRATES: &[&str] =
+    &["xen-lite", "dom0", "domu-sdk", "test-guests", "user-programs", "conformance", "advisories"];
 
 /// Runs the gate; the last line is `N passed, N failed`.
 ///
@@ -93,6 +94,8 @@ fn lint_all(paths: &Paths) -> Tally {
 fn host_tests_of_all(paths: &Paths) -> Result<Tally> {
     let mut tally = host_tests(&mut cargo_for(paths, "test", HOST_CRATES, &["--no-fail-fast"]))?;
     tally.add(host_tests(&mut cargo_for(paths, "test", HOST_LIBRARIES, &["--lib", "--no-fail-fast"]))?);
+    // The code in the SDK's documentation and in the guide.
+    tally.add(host_tests(&mut cargo_for(paths, "test", &["domu-sdk"], &["--doc", "--no-fail-fast"]))?);
     Ok(tally)
 }
 

@@ -90,7 +90,8 @@ mod tests {
     fn every_blank_is_filled_in() {
         for (file, text) in FILES {
             let text = filled_in(text, "my-guest", Path::new("/checkout"));
-            assert!(!text.contains('@'), "{file}: {text}");
+            // The script's "$@" is none.
+            assert!(!text.replace("$@", "").contains('@'), "{file}: {text}");
         }
         let manifest = filled_in(FILES[0].1, "my-guest", Path::new("/checkout"));
         assert!(manifest.contains("name = \"my-guest\""));

@@ -20,24 +20,37 @@ const PANICS: &str = "#![no_std]\n#![no_main]\n#![forbid(unsafe_code)]\n\n\
     #[inline(never)]\nfn fail_here(number: u64) {\n    assert!(number > 1 << 60, \"{number} pages are not enough\");\n}\n\n\
     #[domu_sdk::main]\nfn main() {\n    fail_here(domu_sdk::start::info().nr_pages);\n}\n";
 
-/// The checks: name, arguments of `cargo run`, program, status, and what must be said.
-const RUNS: &[(&str, &[&str], Option<&str>, i32, &[&str])] = &[
-    ("template@xen-lite", &[], None, 0, &[SAYS]),
-    ("template@upstream", &["--", "--upstream"], None, 0, &[SAYS]),
-    (
-        "template-panic@xen-lite",
-        &["--", "--memory", "32"],
-        Some(PANICS),
-        101,
-        &["8192 pages are not enough", "back trace:", "fail_here", "addr2line -fipCe", "first-guest crashed"],
-    ),
-    (
-        "template-panic@upstream",
-        &["--", "--memory", "32", "--upstream"],
-        Some(PANICS),
-        101,
-        &["8192 pages are not enough", "back trace:", "fail_here", "addr2line -fipCe", "first-guest crashed"],
-    ),
+/// What a program that panics must make `cargo run` say.
+const TRACE: &[&str] =
+    &["8192 pages are not enough", "back trace:", "fail_here", "addr2line -fipCe", "first-guest crashed"];
+
+/// A check.
+struct Run {
+    name: &'static str,
+    /// Of `cargo run`, after `--`.
+    arguments: &'static [&'static str],
+    /// In place of the template's.
+    program: Option<&'static str>,
+    status: i32,
+    /// What must be said.
+    says: &'static [&'static str],
+}
+
+const GREETS: Run =
+    Run { name: "template@xen-lite", arguments: &[], program: None, status: 0, says: &[SAYS] };
+const FAILS: Run = Run {
+    name: "template-panic@xen-lite",
+    arguments: &["--memory", "32"],
+    program: Some(PANICS),
+    status: 101,
+    says: TRACE,
+};
+
+const RUNS: &[Run] = &[
+    GREETS,
+    Run { name: "template@upstream", arguments: &["--upstream"], ..GREETS },
+    FAILS,
+    Run { name: "template-panic@upstream", arguments: &["--memory", "32", "--upstream"], ..FAILS },
 ];
 
 /// The names that `options` select.
@@ -45,7 +58,7 @@ pub fn select(options: &Options) -> Vec<&'static str> {
     let wanted = |name: &str| {
         options.filters.is_empty() || options.filters.iter().any(|filter| name.contains(filter.as_str()))
     };
-    RUNS.iter().map(|run| run.0).filter(|name| wanted(name)).collect()
+    RUNS.iter().map(|run| run.name).filter(|name| wanted(name)).collect()
 }
 
 /// Carries out the selected checks.
@@ -60,34 +73,27 @@ pub fn run(paths: &Paths, options: &Options) -> Result<Tally> {
     }
     say::step("a guest made from the template");
     let folder = paths.target.join("template").join(NAME);
-    for (name, arguments, program, status, texts) in RUNS.iter().filter(|run| names.contains(&run.0)) {
+    for run in RUNS.iter().filter(|run| names.contains(&run.name)) {
         if folder.exists() {
             std::fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()))?;
         }
-        match attempt(paths, &folder, arguments, *program, *status, texts) {
+        match attempt(paths, &folder, run) {
             Ok(()) => {
                 tally.passed += 1;
-                println!("ok     {name}");
+                println!("ok     {}", run.name);
             }
             Err(error) => {
                 tally.failed += 1;
-                println!("FAILED {name}: {error:#}");
+                println!("FAILED {}: {error:#}", run.name);
             }
         }
     }
     Ok(tally)
 }
 
-fn attempt(
-    paths: &Paths,
-    folder: &Path,
-    arguments: &[&str],
-    program: Option<&str>,
-    status: i32,
-    texts: &[&str],
-) -> Result<()> {
+fn attempt(paths: &Paths, folder: &Path, check: &Run) -> Result<()> {
     new_guest(paths, NAME, folder)?;
-    if let Some(program) = program {
+    if let Some(program) = check.program {
         build::write(&folder.join("src/main.rs"), program.as_bytes())?;
     }
     let kept = paths.target.join("template/kept");
@@ -95,17 +101,18 @@ fn attempt(
     let kernel: PathBuf = kept.join(BARE_METAL).join("debug").join(NAME);
     ensure!(kernel.is_file(), "cargo build made no {}", kernel.display());
     let mut run = cargo(folder);
-    run.args(["run", "--target-dir"]).arg(&kept).args(arguments).stdin(Stdio::null());
+    run.args(["run", "--target-dir"]).arg(&kept).arg("--").args(check.arguments).stdin(Stdio::null());
     let output = run.output().with_context(|| format!("starting `{}`", say::line(&run)))?;
     let said = [&output.stdout[..], &output.stderr[..]]
         .map(|bytes| String::from_utf8_lossy(bytes).into_owned())
         .concat();
     ensure!(
-        output.status.code() == Some(status),
-        "cargo run ended with {}, not with {status}; it said:\n{said}",
-        output.status
+        output.status.code() == Some(check.status),
+        "cargo run ended with {}, not with {}; it said:\n{said}",
+        output.status,
+        check.status
     );
-    for text in texts {
+    for text in check.says {
         ensure!(said.contains(text), "cargo run did not say `{text}`, but:\n{said}");
     }
     Ok(())

@@ -17,7 +17,7 @@
 
 use super::{HomePage, SharedMem, call, image};
 use crate::memory::layout::{
-    DIRECT_BASE, DirectMapPlan, ENTRIES, IMAGE_BASE, IMAGE_FIRST_PFN, PAGE_SIZE, entry_frame, pte,
+    DIRECT_BASE, DirectMapPlan, ENTRIES, Entry, IMAGE_BASE, IMAGE_FIRST_PFN, PAGE_SIZE, entry_frame, pte,
     table_index,
 };
 use abi::{
@@ -270,7 +270,7 @@ fn extended(command: u32, mfn: u64) -> Result<(), Errno> {
 
 /// Writes entries of page tables that are not part of the kernel's own address space: table, index, and what the entry maps (one of this
 /// domain's frames, with flags), or nothing. Returns how many were written before one was refused.
-pub(crate) fn write_entries(entries: &[(u64, usize, Option<(u64, u64)>)]) -> Result<(), MapError> {
+pub(crate) fn write_entries(entries: &[Entry]) -> Result<(), MapError> {
     for (number, chunk) in entries.chunks(BATCH).enumerate() {
         let mut batch = [MmuUpdate { ptr: 0, val: 0 }; BATCH];
         for (request, (table, index, target)) in batch.iter_mut().zip(chunk) {
