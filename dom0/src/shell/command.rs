@@ -77,7 +77,11 @@ pub const ENTRIES: [Entry; 23] = [
     scripted("send", "DOMAIN TEXT", "type TEXT and Enter into the guest's console"),
     scripted("expect-gone", "DOMAIN [SECONDS]", "until the guest no longer exists"),
     scripted("expect-error", "TEXT COMMAND...", "run a command that must fail with TEXT in its message"),
-    scripted("churn", "GUEST N [MS]", "create and destroy N times, MS apart at most; every frame must come back"),
+    scripted(
+        "churn",
+        "GUEST N [MS]",
+        "create and destroy N times, MS apart at most; every frame must come back",
+    ),
     scripted("sleep", "SECONDS", "wait"),
     scripted("echo", "TEXT...", "print TEXT"),
 ];
