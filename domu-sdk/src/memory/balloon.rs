@@ -128,6 +128,9 @@ pub async fn follow(path: &'static str) {
     while watch.next().await.is_ok() {
         // The node may be missing, or hold what is no number: then there is no wish.
         let Ok(kib) = store.read_as::<u64>(path).await else { continue };
+        if kib / 4 == current() {
+            continue;
+        }
         match set_target(kib / 4) {
             Ok(pages) => log::info!("the toolstack wishes {kib} KiB; the domain has {} KiB", pages * 4),
             Err(errno) => log::warn!("ballooning to {kib} KiB was refused: {errno}"),

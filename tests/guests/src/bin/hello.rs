@@ -1,4 +1,5 @@
-//! The smallest useful guest: says where it is, ticks every second, and echoes what is typed.
+//! The smallest useful guest: says where it is, ticks every second, and echoes what is typed. It is as
+//! large as the toolstack wishes.
 //!
 //! `ticks=N` on the command line ends it after N ticks; without it, it runs until it is told to shut down.
 #![no_std]
@@ -6,13 +7,19 @@
 #![forbid(unsafe_code)]
 
 use core::time::Duration;
-use domu_sdk::{console, executor, hypercall::version, memory, print, println, shutdown, start, time};
+use domu_sdk::{
+    console, executor,
+    hypercall::version,
+    memory::{self, balloon},
+    print, println, shutdown, start, time,
+};
 
 #[domu_sdk::main]
 async fn main() {
     introduce();
     executor::spawn(echo());
     executor::spawn(shutdown::obey());
+    executor::spawn(balloon::follow(balloon::TARGET));
     let ticks = start::parameter("ticks").and_then(|number| number.parse().ok()).unwrap_or(u64::MAX);
     for tick in 1..=ticks {
         time::sleep(Duration::from_secs(1)).await;
