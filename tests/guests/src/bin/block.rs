@@ -101,8 +101,8 @@ fn word(seed: u64, place: u64) -> u64 {
 
 fn pattern(seed: u64, sector: u64, into: &mut [u8]) {
     let first = sector * (SECTOR as u64 / 8);
-    for (place, bytes) in (first..).zip(into.chunks_exact_mut(8)) {
-        bytes.copy_from_slice(&word(seed, place).to_le_bytes());
+    for (place, bytes) in (first..).zip(into.as_chunks_mut::<8>().0) {
+        *bytes = word(seed, place).to_le_bytes();
     }
 }
 
@@ -124,19 +124,19 @@ async fn fill(disk: &Disk, seed: u64) -> Outcome {
 
 /// Reads the disk; the sum of what was read, if all of it is the pattern.
 async fn verify(disk: &Disk, seed: u64) -> Outcome<u64> {
-    let (mut data, mut wanted) = (vec![0; STEP], vec![0; STEP]);
+    let mut data = vec![0; STEP];
     let mut sum = 0u64;
     for (sector, bytes) in steps(disk) {
         disk.read(sector, &mut data[..bytes]).await?;
-        pattern(seed, sector, &mut wanted[..bytes]);
-        if let Some(at) = (0..bytes).find(|&i| data[i] != wanted[i]) {
-            println!("sector {}: byte {at} of the access differs", sector + (at / SECTOR) as u64);
-            return Err(Error::Failed(0));
+        let first = sector * (SECTOR as u64 / 8);
+        for (place, chunk) in (first..).zip(data[..bytes].as_chunks::<8>().0) {
+            let value = u64::from_le_bytes(*chunk);
+            if value != word(seed, place) {
+                println!("sector {}: word {place} is {value:#x}", place * 8 / SECTOR as u64);
+                return Err(Error::Failed(0));
+            }
+            sum = sum.rotate_left(5) ^ value;
         }
-        sum = data[..bytes].chunks_exact(8).fold(sum, |sum, bytes| {
-            let value = bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte));
-            sum.rotate_left(5) ^ value
-        });
     }
     Ok(sum)
 }
