@@ -28,8 +28,12 @@ use smoltcp::{
 
 /// Bytes of a connection's buffer in each direction.
 const BUFFER: usize = 64 << 10;
-/// How long the other side of a connection may leave something unanswered.
-const SILENCE: smoltcp::time::Duration = smoltcp::time::Duration::from_secs(20);
+/// How long a greeting may stay unanswered.
+const GREETING: smoltcp::time::Duration = smoltcp::time::Duration::from_secs(20);
+/// How long the other side of a connection may leave data unanswered. Longer than a domain is usually paused: time goes on meanwhile.
+const SILENCE: smoltcp::time::Duration = smoltcp::time::Duration::from_secs(300);
+/// After so long without a word the other side is asked whether it is there, and tells its window again.
+const ASK: smoltcp::time::Duration = smoltcp::time::Duration::from_secs(5);
 /// First port that is used for connections of this side.
 const PORTS: u16 = 49152;
 
@@ -236,8 +240,10 @@ impl Inner {
         let mut socket = tcp::Socket::new(buffer(), buffer());
         // Between guests an answer comes in microseconds: waiting for more to acknowledge or to send only costs time.
         socket.set_nagle_enabled(false);
-        // Who says nothing for so long, neither to a greeting nor to data, is gone.
+        // Who does not answer for so long is gone.
         socket.set_timeout(Some(SILENCE));
+        // A lost word about a window that opened again would otherwise stop a connection for ever.
+        socket.set_keep_alive(Some(ASK));
         self.sockets.add(socket)
     }
 }
@@ -276,6 +282,7 @@ impl TcpStream {
             let context = inner.interface.context();
             let socket = inner.sockets.get_mut::<tcp::Socket<'_>>(handle);
             let remote = IpEndpoint::new(address.into(), port);
+            socket.set_timeout(Some(GREETING));
             if socket.connect(context, remote, own).is_err() {
                 inner.sockets.remove(handle);
                 return Err(Error::Refused);
@@ -294,6 +301,7 @@ impl TcpStream {
                 }
             })
             .await?;
+        stack.with(stream.handle, |socket| socket.set_timeout(Some(SILENCE)));
         Ok(stream)
     }
 
