@@ -118,7 +118,7 @@ pub fn foreign(paths: &Paths, software: &Upstream) -> Result<()> {
 
 /// Debian's kernel with two disks: one in Dom0's memory, one a file of Dom0's archive.
 fn linux_disks(paths: &Paths, software: &Upstream, vmlinuz: &[u8]) -> Result<()> {
-    let pattern: Vec<u8> = (0..PATTERN).map(|i| (i * i >> 7) as u8).collect();
+    let pattern: Vec<u8> = (0..PATTERN).map(|i| ((i * i) >> 7) as u8).collect();
     let mut initramfs = Archive::default();
     for folder in ["bin", "dev", "proc", "sys"] {
         initramfs.folder(folder)?;

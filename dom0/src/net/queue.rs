@@ -344,6 +344,9 @@ impl From<[u8; TX_SLOT_SIZE]> for TxRequest {
     }
 }
 
+/// A frame, and the id and grant of each page of the guest that it goes to.
+type Placed = (Rc<Packet>, Vec<(u16, u32)>);
+
 /// The ring on which a guest receives.
 #[derive(Debug)]
 pub struct Receiver<W> {
@@ -401,7 +404,7 @@ impl<W: Window> Receiver<W> {
     }
 
     /// Frames that go now, with the id and the grant of each of their pages.
-    fn batch(&mut self) -> Result<Vec<(Rc<Packet>, Vec<(u16, u32)>)>, Broken> {
+    fn batch(&mut self) -> Result<Vec<Placed>, Broken> {
         let mut free = self.ring.waiting()? as usize;
         let mut batch = Vec::new();
         while batch.len() < FRAMES
@@ -420,13 +423,7 @@ impl<W: Window> Receiver<W> {
         Ok(batch)
     }
 
-    fn write<H: Hypervisor>(
-        &mut self,
-        hv: &mut H,
-        dom: DomId,
-        batch: &[(Rc<Packet>, Vec<(u16, u32)>)],
-        done: &mut Delivered,
-    ) {
+    fn write<H: Hypervisor>(&mut self, hv: &mut H, dom: DomId, batch: &[Placed], done: &mut Delivered) {
         let mut list = Vec::new();
         for (packet, pages) in batch {
             for (piece, (_, grant)) in packet.bytes.chunks(PAGE).zip(pages) {

@@ -219,7 +219,7 @@ impl<H: Hypervisor> Session<'_, H> {
         for round in 1..=count {
             // The same times in each run, spread evenly: multiples of the golden ratio.
             let part = u64::from(round.wrapping_mul(0x9e37_79b9));
-            let life = life * part >> 32;
+            let life = (life * part) >> 32;
             self.create_and_destroy(guest, life).map_err(|e| format!("round {round}: {e}"))?;
             if round % 50 == 0 {
                 self.say(&format!("churn: {round} of {count}"));
