@@ -340,7 +340,9 @@ pub fn domain(hv: &Hypervisor<World>, id: u16, privileged: bool, frames: u32) ->
     let assists = 1 << abi::xen::VMASST_TYPE_WRITABLE_PAGETABLES;
     domain.vm_assist.store(assists, core::sync::atomic::Ordering::Relaxed);
     let vcpu = Vcpu::new(VcpuId::new(0), &domain, VcpuState::new(576).expect("memory for a vCPU"));
-    domain.set_vcpus(Box::new([Arc::new(vcpu)])).expect("the domain is new");
+    let vcpus = Box::new([Arc::new(vcpu)]);
+    hv.sched.admit(&*vcpus, 0).expect("memory for a vCPU");
+    domain.set_vcpus(vcpus).expect("the domain is new");
     hv.domains.insert(domain.clone()).expect("the number is free");
     let owned = (0..frames).map(|_| crate::mm::give_frames(hv, &domain, 0).expect("a free frame")).collect();
     (domain, owned)

@@ -115,7 +115,10 @@ pub fn give_vcpus<P: Platform>(hv: &Hypervisor<P>, domain: &Arc<Domain>, count: 
         vcpus.push(vcpu);
     }
     hv.sched.admit(&vcpus, hv.platform.now())?;
-    domain.set_vcpus(vcpus.into_boxed_slice())
+    // Another CPU may have given it some meanwhile.
+    domain
+        .set_vcpus(vcpus.into_boxed_slice())
+        .inspect_err(|_| hv.sched.withdraw(&domain.share, count as usize))
 }
 
 fn info_in_shared_page(shared_info: Mfn, id: u64) -> Option<MachineAddr> {

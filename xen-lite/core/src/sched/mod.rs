@@ -223,6 +223,12 @@ impl Scheduler {
         Ok(())
     }
 
+    /// Takes an admission back: these vCPUs of a domain with this share were never seen by anybody.
+    pub fn withdraw(&self, share: &Share, vcpus: usize) {
+        self.admitted.fetch_sub(vcpus, Ordering::Relaxed);
+        share.remove_vcpus(vcpus);
+    }
+
     /// Room for `all` vCPUs in each queue and timer list.
     fn make_room(&self, all: usize) -> Result<(), Errno> {
         for queue in &self.queues {

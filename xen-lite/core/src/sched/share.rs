@@ -27,7 +27,7 @@ const STRETCH: u64 = 500_000;
 pub struct Share {
     weight: AtomicU32,
     cap: AtomicU32,
-    vcpus: AtomicU32,
+    pub(super) vcpus: AtomicU32,
     budget: Mutex<Budget>,
 }
 
@@ -81,6 +81,10 @@ impl Share {
 
     pub(super) fn add_vcpus(&self, more: usize) {
         self.vcpus.fetch_add(more as u32, Ordering::Relaxed);
+    }
+
+    pub(super) fn remove_vcpus(&self, fewer: usize) {
+        self.vcpus.fetch_sub(fewer as u32, Ordering::Relaxed);
     }
 
     /// Nanoseconds of each period.

@@ -531,3 +531,16 @@ impl Random {
         (self.next() >> 33) % end
     }
 }
+
+#[test]
+fn who_comes_second_gives_no_vcpus_and_no_share() {
+    let hv = machine_of(24, 2);
+    let domain = guest(&hv, 1, 3);
+    let before = (hv.sched.admitted.load(Ordering::Relaxed), domain.share.vcpus.load(Ordering::Relaxed));
+    assert_eq!(before, (3, 3));
+    assert_eq!(give_vcpus(&hv, &domain, 3), Err(Errno::EEXIST));
+    assert_eq!(
+        (hv.sched.admitted.load(Ordering::Relaxed), domain.share.vcpus.load(Ordering::Relaxed)),
+        before
+    );
+}
