@@ -214,8 +214,8 @@ mod tests {
         put64(&mut file, 24, disk.len() as u64);
         put32(&mut file, 36, 1);
         put64(&mut file, 40, CLUSTER as u64);
-        put64(&mut file, CLUSTER, 2 * CLUSTER as u64 | 1 << 63);
-        let plain: Vec<u8> = (0..CLUSTER).map(|i| (i * 31 >> 3) as u8).collect();
+        put64(&mut file, CLUSTER, (2 * CLUSTER as u64) | (1 << 63));
+        let plain: Vec<u8> = (0..CLUSTER).map(|i| ((i * 31) >> 3) as u8).collect();
         file[3 * CLUSTER..4 * CLUSTER].copy_from_slice(&plain);
         disk[CLUSTER..2 * CLUSTER].copy_from_slice(&plain);
         let text: Vec<u8> =
@@ -228,9 +228,9 @@ mod tests {
         let sectors = (100 + packed.len()).div_ceil(512) as u64 - 1;
         let entries = [
             0,
-            3 * CLUSTER as u64 | 1 << 63,
+            (3 * CLUSTER as u64) | (1 << 63),
             COMPRESSED | sectors << (62 - 4) | at as u64,
-            5 * CLUSTER as u64 | ZERO,
+            (5 * CLUSTER as u64) | ZERO,
             99 * CLUSTER as u64,
         ];
         for (i, entry) in entries.into_iter().enumerate() {

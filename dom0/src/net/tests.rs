@@ -46,7 +46,7 @@ impl Front {
         let pages = |first: u32| (first..first + 64).map(|r| fake.grant(dom, r)).collect();
         let (tx, rx) = (fake.grant(dom, TX), fake.grant(dom, RX));
         // Both want to hear of the first answer.
-        [&tx, &rx].map(|ring| put(ring, 12, &1u32.to_le_bytes()));
+        [&tx, &rx].into_iter().for_each(|ring| put(ring, 12, &1u32.to_le_bytes()));
         Self { tx, rx, data: pages(DATA), empty: pages(EMPTY), sent: 0, offered: 0, seen: 0 }
     }
 

@@ -50,7 +50,8 @@ fn get(port: u16, path: &str, limit: Duration) -> Result<(String, Vec<u8>)> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let mut stream = TcpStream::connect_timeout(&address, limit).context("connecting")?;
     stream.set_read_timeout(Some(limit))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: guest\r\nConnection: close\r\n\r\n").context("asking")?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: guest\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).context("asking")?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).context("reading the answer")?;
     let end = answer.windows(4).position(|four| four == b"\r\n\r\n").context("an answer without a head")?;
@@ -95,9 +96,12 @@ mod tests {
         let port = listener.local_addr().unwrap().port();
         let server = std::thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
-            let mut request = [0; 512];
-            let count = stream.read(&mut request).unwrap();
-            assert!(request[..count].starts_with(b"GET /x HTTP/1.1\r\n"));
+            let (mut request, mut some) = (Vec::new(), [0; 512]);
+            while !request.ends_with(b"\r\n\r\n") {
+                let count = stream.read(&mut some).unwrap();
+                request.extend_from_slice(&some[..count]);
+            }
+            assert!(request.starts_with(b"GET /x HTTP/1.1\r\n"));
             stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello").unwrap();
         });
         let until = Instant::now() + Duration::from_secs(20);

@@ -162,8 +162,7 @@ pub fn create_first<P: Platform>(
 /// Most pauses of the controller at a time.
 const MOST_PAUSES: u32 = 255;
 
-/// The controller's own pause; counted. The domain has stopped when the call is back: toolstacks look at its memory then. Only a
-/// CPU that is held up for long stops a little later.
+/// The controller's own pause; counted.
 ///
 /// # Errors
 /// `EOPNOTSUPP` when it is paused too many times already.
@@ -171,9 +170,7 @@ pub fn pause<P: Platform>(hv: &Hypervisor<P>, target: &ControlOver) -> Result<Ef
     let more = |count: u32| (count < MOST_PAUSES).then_some(count + 1);
     let counted = target.paused_by_controller.fetch_update(Ordering::AcqRel, Ordering::Relaxed, more);
     counted.map_err(|_| Errno::EOPNOTSUPP)?;
-    let effects = hv.sched.pause_domain(hv, target);
-    let (_, more) = hv.sched.await_stop(hv, target.vcpus());
-    Ok(effects.and(more))
+    Ok(hv.sched.pause_domain(hv, target))
 }
 
 /// Takes one of the controller's pauses back; the first time this starts the domain.
@@ -199,7 +196,7 @@ pub fn destroy<P: Platform>(hv: &Hypervisor<P>, target: &ControlOver) -> Result<
     } else if domain.life() == Life::Dead {
         return Ok(Effects::NONE);
     }
-    let (stopped, more) = hv.sched.await_stop(hv, domain.vcpus());
+    let (stopped, more) = hv.sched.has_stopped(hv, domain.vcpus());
     effects = effects.and(more);
     if !stopped {
         return Err(Fail::AgainWith(effects));

@@ -55,7 +55,14 @@ impl Scheduler {
         vcpu.sched.running_on().is_none() && vcpu.state.try_lock().is_some()
     }
 
-    /// After a pause of these vCPUs, or at the end of their domain: waits until they have left all CPUs, so that their state may
+    /// Whether these vCPUs, of a domain that is paused for long or ends, have left all CPUs, so that their state may be looked at. If
+    /// not, the effects kick the CPUs in question, and the caller tries again later ([`crate::fail::Fail::Again`]).
+    pub fn has_stopped<P: Platform>(&self, hv: &Hypervisor<P>, vcpus: &[Arc<Vcpu>]) -> (bool, Effects) {
+        let running = vcpus.iter().filter(|vcpu| !self.is_descheduled(vcpu));
+        running.fold((true, Effects::NONE), |(_, effects), vcpu| (false, effects.and(self.stop(hv, vcpu))))
+    }
+
+    /// After a short pause of these vCPUs: waits until they have left all CPUs, so that their state may
     /// be looked at, and says whether they have. The CPUs that run them are interrupted; what else follows is in the effects.
     ///
     /// The pause must last while this waits: one that is taken back before the other CPU heard of it changes nothing there, and
