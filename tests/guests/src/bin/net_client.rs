@@ -100,7 +100,7 @@ async fn receive(stream: &TcpStream, total: u64) -> Result<u64> {
             sum = sum.rotate_left(1).wrapping_add(u64::from_le_bytes(word(index)));
         }
         if piece % 128 == 127 {
-            println!("client: {} MiB", (piece + 1) * PIECE as u64 >> 20);
+            println!("client: {} MiB", ((piece + 1) * PIECE as u64) >> 20);
         }
     }
     let rest = stream.read(&mut buffer[..1]).await?;
