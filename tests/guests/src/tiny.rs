@@ -187,6 +187,11 @@ impl Tiny {
         domctl::unpause(self.domain).map_err(explain("unpausedomain"))
     }
 
+    /// Takes it off its CPU; that it has stopped takes a moment.
+    pub fn pause(&self) -> Result<(), String> {
+        domctl::pause(self.domain).map_err(explain("pausedomain"))
+    }
+
     /// Sends it an event.
     ///
     /// # Errors
