@@ -164,8 +164,8 @@ const MACHINE: &str = "expect-error 'no phy:/dev/vdz; there are: phy:/dev/vda, p
     create machine; expect-error 'only readers may share' create over; wait machine 'RESULT: pass' 240; \
     expect-gone machine 20; log machine; create over; wait over 'RESULT: pass' 240; expect-gone over 20; \
     create machine-keep; wait machine-keep 'flushed 40.' 60; destroy machine-keep; create machine-keep; \
-    wait machine-keep 'found 40.' 60; wait machine-keep 'flushed 200.' 120; destroy machine-keep; create machine-keep; \
-    wait machine-keep 'found 200.' 60; poweroff";
+    wait machine-keep 'found 40.' 60; wait machine-keep 'flushed 80.' 120; destroy machine-keep; create machine-keep; \
+    wait machine-keep 'found 80.' 60; poweroff";
 
 /// Hostile front ends beside a good one, which notices nothing; in the end every frame is back.
 const HOSTILE: &str = "create one; create two; create small; wait small 'RESULT: pass' 200; expect-gone small 20; \
