@@ -2,7 +2,8 @@
 //!
 //! **Invariants.** Our own indices live in [`Queue`], never in the page. The front end's producer index is read once per look; more requests than
 //! slots end the device. Each request is copied once, checked, carried out at once and answered, so responses come in the order of the
-//! requests, and there is never a response without its request. A round carries out a bounded number of bytes.
+//! requests, and there is never a response without its request. A round ends with the request that
+//! reaches its bound of bytes, moved or discarded.
 //!
 //! **Where data goes.** With persistent grants a frame is mapped at its first use and stays mapped ([`Grants`]), and bytes are copied from
 //! and to the mapping. Otherwise the hypervisor copies, all segments of a request with one call. Either way the guest's frame is
@@ -160,7 +161,7 @@ impl<W: Window> Queue<W> {
                 let slot = wire::slot(&self.ring, at);
                 self.indices.req_cons = self.indices.req_cons.wrapping_add(1);
                 let moved = self.one(hv, subject, scratch, &slot);
-                left = left.saturating_sub(moved + REQUEST);
+                left = left.saturating_sub(moved.saturating_add(REQUEST));
             }
             more = self.indices.req_cons != produced;
             if !more {
@@ -188,7 +189,7 @@ impl<W: Window> Queue<W> {
         }
     }
 
-    /// Carries one request out and writes its response; returns the bytes moved.
+    /// Carries one request out and writes its response; returns the bytes that the request is about.
     fn one<H: Hypervisor<Window = W>>(
         &mut self,
         hv: &mut H,
@@ -203,7 +204,6 @@ impl<W: Window> Queue<W> {
         };
         let status = outcome.err().unwrap_or(BLKIF_RSP_OKAY);
         let moved = outcome.unwrap_or(0);
-        subject.stats.bytes += moved as u64;
         subject.stats.errors += u64::from(status != BLKIF_RSP_OKAY);
         let (id, operation) = wire::identity(slot);
         let at = slot_offset(self.indices.rsp_prod_pvt, self.indices.nr_ents, SLOT_SIZE);
@@ -218,7 +218,7 @@ impl<W: Window> Queue<W> {
 }
 
 impl<W: Window> Subject<'_, W> {
-    /// Returns the bytes moved, or the status of the response.
+    /// Returns the bytes that the request was about, or the status of the response.
     fn perform<H: Hypervisor<Window = W>>(
         &mut self,
         hv: &mut H,
@@ -248,6 +248,7 @@ impl<W: Window> Subject<'_, W> {
                 }
             }
         }
+        self.stats.bytes += bytes as u64;
         Ok(bytes)
     }
 
@@ -326,7 +327,9 @@ impl<W: Window> Subject<'_, W> {
         if !inside {
             return Err(BLKIF_RSP_ERROR);
         }
-        storage.discard(sector, count).map(|()| 0).map_err(|_| BLKIF_RSP_ERROR)
+        storage.discard(sector, count).map_err(|_| BLKIF_RSP_ERROR)?;
+        // Clearing memory takes its time, too.
+        Ok(usize::try_from(count.saturating_mul(SECTOR)).unwrap_or(usize::MAX))
     }
 
     /// Copies the segments' bytes into `into`, which is as long as they are together.

@@ -96,6 +96,8 @@ impl fmt::Display for Broken {
 struct Ring<W> {
     page: W,
     own: BackRing,
+    /// The producer index of responses that the guest was shown last.
+    shown: u32,
     slot: usize,
 }
 
@@ -103,7 +105,7 @@ impl<W: Window> Ring<W> {
     /// Takes a ring over where its responses are: a fresh one has 0 there.
     fn attach(page: W, slot: usize) -> Self {
         let at = page.load(offset_of!(Sring, rsp_prod));
-        Self { own: BackRing::attach(slots(PAGE, slot), at), page, slot }
+        Self { own: BackRing::attach(slots(PAGE, slot), at), shown: at, page, slot }
     }
 
     /// How many requests wait.
@@ -128,9 +130,9 @@ impl<W: Window> Ring<W> {
     }
 
     /// Shows the responses to the guest. Returns whether it wants to be told.
-    fn publish(&self) -> bool {
-        let old = self.page.load(offset_of!(Sring, rsp_prod));
+    fn publish(&mut self) -> bool {
         let new = self.own.rsp_prod_pvt;
+        let old = core::mem::replace(&mut self.shown, new);
         if old == new {
             return false;
         }
