@@ -25,6 +25,9 @@ pub const ENDS: &[(&str, &str)] = &[
     ("Panic on CPU", "panic of the hypervisor"),
 ];
 
+/// What the messages of both hypervisors begin with.
+const MESSAGE: &str = "(XEN) ";
+
 /// A row with two values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
@@ -42,7 +45,7 @@ pub struct Difference {
 /// If a name comes twice: then one value would hide the other.
 pub fn collect(transcript: &str, prefix: &str, end: &str) -> Result<Rows> {
     let mut rows = Rows::new();
-    for line in transcript.lines() {
+    for line in mended_lines(transcript) {
         let Some((_, row)) = line.split_once("ROW ") else { continue };
         let Some((name, value)) = row.split_once(" = ") else { continue };
         let name = with_prefix(prefix, name);
@@ -52,6 +55,26 @@ pub fn collect(transcript: &str, prefix: &str, end: &str) -> Result<Rows> {
     }
     rows.insert(format!("{prefix}.end"), end.to_string());
     Ok(rows)
+}
+
+/// The lines of a transcript; one that a hypervisor's own message broke in two is whole again.
+///
+/// A domain's line reaches the serial line in several writes when Dom0 passes it on, and a hypervisor reports, say, a crash
+/// whenever it comes: `ROW a.b = 0(XEN) d1v0 Unhandled…`, more lines with `(XEN)`, and then the rest, `x40`.
+fn mended_lines(transcript: &str) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut broken = String::new();
+    for line in transcript.lines() {
+        match line.find(MESSAGE) {
+            Some(at) => {
+                broken.push_str(&line[..at]);
+                lines.push(line[at..].to_string());
+            }
+            None => lines.push(std::mem::take(&mut broken) + line),
+        }
+    }
+    lines.push(broken);
+    lines
 }
 
 /// Replaces the area at the start of a row's name by the prefix of the boot.
@@ -88,6 +111,15 @@ mod tests {
         assert_eq!(rows.len(), 3);
         assert_eq!((rows["cpu.b"].as_str(), rows["cpu.end"].as_str()), ("-EINVAL", "done"));
         assert!(collect("ROW a.b = 1\nROW a.b = 1\n", "a", "done").is_err());
+    }
+
+    #[test]
+    fn a_row_that_a_message_broke_in_two_is_whole_again() {
+        let transcript =
+            "ROW a.b = 0(XEN) d1v0 Unhandled\n(XEN)  L4[0x1ff]\nx40\nROW a.c(XEN) again\n = 1\nROW a.d = 2";
+        let rows = collect(transcript, "a", "done").unwrap();
+        assert_eq!((rows["a.b"].as_str(), rows["a.c"].as_str(), rows["a.d"].as_str()), ("0x40", "1", "2"));
+        assert_eq!(rows.len(), 4);
     }
 
     #[test]
