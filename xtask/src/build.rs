@@ -95,7 +95,7 @@ pub fn dom0(paths: &Paths) -> Result<()> {
 pub fn guests(paths: &Paths) -> Result<Vec<String>> {
     say::step("building the guests");
     let mut names = Vec::new();
-    for package in ["test-guests", "advisories"] {
+    for package in ["examples", "test-guests", "advisories"] {
         for (name, file) in compile(paths, package, &["--bins"])? {
             copy(&file, &paths.image.join("guests").join(&name))?;
             names.push(name);

@@ -287,7 +287,7 @@ fn linux_net(paths: &Paths, software: &Upstream) -> Result<()> {
     initramfs.link("bin/sh", "busybox")?;
     initramfs.file_from("xen-netfront.ko", 0o644, &software.netfront)?;
     initramfs.file("init", 0o755, LINUX_NET.as_bytes())?;
-    let (linux, echo) = (read(&software.vmlinuz)?, read(&paths.image.join("guests/net_echo"))?);
+    let (linux, echo) = (read(&software.vmlinuz)?, read(&paths.image.join("guests/echo"))?);
     let more =
         "vcpus = 2\nramdisk = \"guests/initramfs\"\nextra = \"console=hvc0\"\nvif = [ 'ip=10.0.0.5' ]\n";
     let list = [

@@ -18,6 +18,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("domu-sdk-macros", &[]),
     ("domu-sdk", &["xen-lite-abi", "domu-sdk-macros"]),
     ("dom0", &["xen-lite-abi", "kernel-image", "domu-sdk"]),
+    ("examples", &["domu-sdk"]),
     ("test-guests", &["xen-lite-abi", "domu-sdk", "fuzz-grammar"]),
     ("conformance", &["xen-lite-abi", "domu-sdk"]),
     ("advisories", &["xen-lite-abi", "domu-sdk", "conformance"]),

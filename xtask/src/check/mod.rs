@@ -26,8 +26,16 @@ const HOST_CRATES: &[&str] = &[
 /// Crates for the bare machine whose library runs on the host too.
 const HOST_LIBRARIES: &[&str] = &["domu-sdk", "dom0"];
 /// Crates that are built for the bare machine.
-const BARE_CRATES: &[&str] =
-    &["xen-lite", "dom0", "domu-sdk", "test-guests", "user-programs", "conformance", "advisories"];
+const BARE_CRATES: &[&str] = &[
+    "xen-lite",
+    "dom0",
+    "domu-sdk",
+    "examples",
+    "test-guests",
+    "user-programs",
+    "conformance",
+    "advisories",
+];
 
 /// Runs the gate; the last line is `N passed, N failed`.
 ///

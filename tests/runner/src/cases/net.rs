@@ -10,11 +10,11 @@ use crate::http::Body;
 pub const ARCHIVE: &str = "net.cpio";
 
 /// Kernels in the archive.
-pub const KERNELS: &[&str] = &["net_echo", "net_client", "net_http", "net_hostile"];
+pub const KERNELS: &[&str] = &["echo", "net_client", "net_http", "net_hostile"];
 
 /// Guests in the archive.
 pub const GUESTS: &[Guest] = &[
-    guest("echo", "net_echo", "ip=10.0.0.1/24", "vif = [ 'mac=00:16:3e:00:00:01,ip=10.0.0.1' ]"),
+    guest("echo", "echo", "ip=10.0.0.1/24", "vif = [ 'mac=00:16:3e:00:00:01,ip=10.0.0.1' ]"),
     guest("client", "net_client", "ip=10.0.0.2/24 server=10.0.0.1 mib=8", "vif = [ 'ip=10.0.0.2' ]"),
     guest(
         "long",
@@ -22,7 +22,7 @@ pub const GUESTS: &[Guest] = &[
         "ip=10.0.0.2/24 server=10.0.0.1 mib=1024",
         "vif = [ 'ip=10.0.0.2,mtu=9000' ]",
     ),
-    guest("echo-long", "net_echo", "ip=10.0.0.1/24", "vif = [ 'mtu=9000' ]"),
+    guest("echo-long", "echo", "ip=10.0.0.1/24", "vif = [ 'mtu=9000' ]"),
     guest("limited", "net_client", "ip=10.0.0.3/24 server=10.0.0.1 mib=1", "vif = [ 'rate=20Mb/s@20ms' ]"),
     guest("liar", "net_client", "ip=10.0.0.9/24 server=10.0.0.1 mib=1", "vif = [ 'ip=10.0.0.4' ]"),
     guest("http", "net_http", "", "vif = [ '' ]"),
