@@ -1,10 +1,7 @@
-//! One block device: what is offered, and the way up and down.
+//! One block device: what is offered, and what a connection needs.
 //!
-//! | phase | back end's state | what is mapped |
-//! |---|---|---|
-//! | `Offered` | `InitWait` | nothing |
-//! | `Connected` | `Connected`, or `Closing` while the front end ends | rings, channels, persistent grants |
-//! | `Closed` | `Closed` | nothing |
+//! How it comes up and goes down is said in [`crate::control::phase`]. While it is connected, frames of persistent grants stay mapped
+//! besides the rings.
 
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -12,26 +9,19 @@ use alloc::vec::Vec;
 
 use abi::io::blkif::VDISK_READONLY;
 use abi::io::protocols::XEN_IO_PROTO_ABI_NATIVE;
-use abi::io::xenbus::XenbusState;
 
 use super::queue::{Grants, Queue, Scratch, Stats, Subject};
 use super::spec::Disk;
 use super::storage::{SECTOR, Shared};
 use super::wire::MAX_INDIRECT;
 use crate::control::devices::{Device, Host};
+use crate::control::phase::{Follows, Phase};
 use crate::hypervisor::{Hypervisor, Window};
 
 /// Queues that a front end may have.
 pub const MAX_QUEUES: u32 = 4;
 /// A ring may have two to the power of this many pages.
 pub const MAX_ORDER: u32 = 4;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    Offered,
-    Connected,
-    Closed,
-}
 
 /// A device.
 #[derive(Debug)]
@@ -77,29 +67,6 @@ impl<'a, W: Window> Vbd<'a, W> {
         self.subject.grants.as_ref().map_or(0, Grants::count)
     }
 
-    /// Follows the front end's state.
-    pub fn changed<H: Hypervisor<Window = W>>(&mut self, host: &mut Host<'_, H>) {
-        match (host.front_state(self.device), self.phase) {
-            (XenbusState::Initialising, Phase::Connected) => {
-                // It began anew without an end.
-                self.disconnect(host);
-                self.offer(host);
-            }
-            (XenbusState::Initialising, Phase::Closed) => self.offer(host),
-            (XenbusState::Initialised | XenbusState::Connected, Phase::Offered) => {
-                if let Err(why) = self.connect(host) {
-                    self.fail(host, &why);
-                }
-            }
-            (XenbusState::Closing, Phase::Connected) => host.set_state(self.device, XenbusState::Closing),
-            (XenbusState::Closed | XenbusState::Unknown, Phase::Offered | Phase::Connected) => {
-                self.disconnect(host);
-                host.set_state(self.device, XenbusState::Closed);
-            }
-            _ => {}
-        }
-    }
-
     /// A round over the rings. Returns whether there is more to do.
     pub fn serve<H: Hypervisor<Window = W>>(
         &mut self,
@@ -118,32 +85,36 @@ impl<'a, W: Window> Vbd<'a, W> {
         }
         more
     }
+}
 
-    /// Says what the device can do, and waits for the front end.
-    fn offer<H: Hypervisor>(&mut self, host: &mut Host<'_, H>) {
-        let discard = self.subject.discard;
+impl<W: Window, H: Hypervisor<Window = W>> Follows<H> for Vbd<'_, W> {
+    fn device(&self) -> Device {
+        self.device
+    }
+
+    fn phase(&mut self) -> &mut Phase {
+        &mut self.phase
+    }
+
+    fn offers(&self) -> Vec<(&'static str, String)> {
         let number = |value: u32| value.to_string();
-        let offers = [
+        [
             ("feature-flush-cache", number(1)),
             ("feature-barrier", number(1)),
             ("feature-persistent", number(1)),
             ("feature-max-indirect-segments", number(MAX_INDIRECT.into())),
             ("multi-queue-max-queues", number(MAX_QUEUES)),
             ("max-ring-page-order", number(MAX_ORDER)),
-            ("feature-discard", number(discard.into())),
+            ("feature-discard", number(self.subject.discard.into())),
             ("discard-granularity", number(SECTOR as u32)),
             ("discard-alignment", number(0)),
             ("discard-secure", number(0)),
-        ];
-        for (key, value) in offers {
-            host.put_back(self.device, key, &value);
-        }
-        self.phase = Phase::Offered;
-        host.set_state(self.device, XenbusState::InitWait);
+        ]
+        .to_vec()
     }
 
     /// Maps the rings, connects the channels, says what the disk is like.
-    fn connect<H: Hypervisor<Window = W>>(&mut self, host: &mut Host<'_, H>) -> Result<(), String> {
+    fn connect(&mut self, host: &mut Host<'_, H>) -> Result<(), String> {
         let device = self.device;
         if let Some(other) = host.front(device, "protocol").filter(|p| *p != XEN_IO_PROTO_ABI_NATIVE) {
             return Err(format!("protocol {other:?} is not spoken here; use {XEN_IO_PROTO_ABI_NATIVE:?}"));
@@ -172,23 +143,14 @@ impl<'a, W: Window> Vbd<'a, W> {
         host.put_back(device, "info", &info.to_string());
         host.put_back(device, "sector-size", &SECTOR.to_string());
         host.put_back(device, "physical-sector-size", &physical.to_string());
-        self.phase = Phase::Connected;
-        host.set_state(device, XenbusState::Connected);
         Ok(())
     }
 
-    fn fail<H: Hypervisor>(&mut self, host: &mut Host<'_, H>, why: &str) {
-        self.disconnect(host);
-        host.fail(self.device, why);
-    }
-
-    /// Unmaps and unbinds everything.
-    pub fn disconnect<H: Hypervisor>(&mut self, host: &mut Host<'_, H>) {
+    fn release(&mut self, host: &mut Host<'_, H>) {
         for queue in self.queues.drain(..) {
             host.hv.close(queue.port);
         }
         self.subject.grants = None;
-        self.phase = Phase::Closed;
     }
 }
 

@@ -27,6 +27,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use crate::control::devices::{Backend, Class, Device, Host};
+use crate::control::phase::Follows;
 use crate::files::Files;
 use crate::hypervisor::{Hypervisor, Window};
 use device::Vbd;

@@ -9,6 +9,7 @@ pub mod devices;
 mod disks;
 mod end;
 mod nodes;
+pub mod phase;
 pub mod report;
 
 use alloc::collections::{BTreeMap, VecDeque};

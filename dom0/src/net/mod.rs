@@ -29,6 +29,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use crate::control::devices::{Backend, Device, Host};
+use crate::control::phase::Follows;
 use crate::hypervisor::{Hypervisor, Window};
 use bridge::{Bridge, Way};
 use frame::Mac;

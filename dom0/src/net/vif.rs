@@ -5,28 +5,16 @@ use alloc::rc::Rc;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use abi::io::xenbus::XenbusState;
-
 use super::frame;
 use super::guard::{Guard, Refusal};
 use super::limit::Limit;
 use super::queue::{Packet, Receiver, Sender};
 use crate::control::devices::{Device, Host};
+use crate::control::phase::{Follows, Phase};
 use crate::hypervisor::{Hypervisor, Window};
 
 /// Queues that a front end may ask for.
 pub const MAX_QUEUES: u32 = 4;
-
-/// Where an interface is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    /// Not offered yet, or ended.
-    Closed,
-    /// The front end knows what there is (`InitWait`).
-    Offered,
-    /// Rings are mapped.
-    Connected,
-}
 
 /// What an interface did. `from` and `to` are seen from the guest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -104,71 +92,6 @@ impl<W: Window> Vif<W> {
     /// When it should be served though nothing happened.
     pub fn wake_at(&self) -> Option<u64> {
         self.wait
-    }
-
-    /// Follows the front end's state.
-    pub fn changed<H: Hypervisor<Window = W>>(&mut self, host: &mut Host<'_, H>) {
-        match (host.front_state(self.device), self.phase) {
-            (XenbusState::Initialising, Phase::Connected) => {
-                // It began anew without an end.
-                self.disconnect(host);
-                self.offer(host);
-            }
-            (XenbusState::Initialising, Phase::Closed) => self.offer(host),
-            (XenbusState::Initialised | XenbusState::Connected, Phase::Offered) => {
-                if let Err(why) = self.connect(host) {
-                    self.fail(host, &why);
-                }
-            }
-            (XenbusState::Closing, Phase::Connected) => host.set_state(self.device, XenbusState::Closing),
-            (XenbusState::Closed | XenbusState::Unknown, Phase::Offered | Phase::Connected) => {
-                self.disconnect(host);
-                host.set_state(self.device, XenbusState::Closed);
-            }
-            _ => {}
-        }
-    }
-
-    fn offer<H: Hypervisor>(&mut self, host: &mut Host<'_, H>) {
-        let queues = MAX_QUEUES.to_string();
-        let offers = [
-            ("feature-sg", "1"),
-            ("feature-rx-copy", "1"),
-            ("feature-rx-flip", "0"),
-            ("feature-ipv6-csum-offload", "1"),
-            ("feature-split-event-channels", "1"),
-            ("multi-queue-max-queues", queues.as_str()),
-            // Where others run a script to put the interface on a bridge, it is on one already.
-            ("hotplug-status", "connected"),
-        ];
-        for (key, value) in offers {
-            host.put_back(self.device, key, value);
-        }
-        self.phase = Phase::Offered;
-        host.set_state(self.device, XenbusState::InitWait);
-    }
-
-    /// Maps the rings and connects the channels.
-    fn connect<H: Hypervisor<Window = W>>(&mut self, host: &mut Host<'_, H>) -> Result<(), String> {
-        let device = self.device;
-        let flag = |host: &Host<'_, H>, key: &str| host.front_number_or::<u32>(device, key, 0);
-        if flag(host, "request-rx-copy")? != 1 {
-            return Err("request-rx-copy is not 1: pages are copied here, not exchanged".to_string());
-        }
-        let queues: u32 = host.front_number_or(device, "multi-queue-num-queues", 1)?;
-        if !(1..=MAX_QUEUES).contains(&queues) {
-            return Err(format!("multi-queue-num-queues is {queues}, from 1 to {MAX_QUEUES} are offered"));
-        }
-        self.gathers = flag(host, "feature-sg")? == 1;
-        self.blanks = flag(host, "feature-no-csum-offload")? != 1;
-        for number in 0..queues {
-            let folder = if queues > 1 { format!("queue-{number}/") } else { String::new() };
-            let queue = connect_queue(host, device, &folder)?;
-            self.queues.push(queue);
-        }
-        self.phase = Phase::Connected;
-        host.set_state(device, XenbusState::Connected);
-        Ok(())
     }
 
     /// Takes what the guest sends, as far as it may be sent, and hands it to `pass`. Returns whether there is more.
@@ -260,19 +183,56 @@ impl<W: Window> Vif<W> {
             }
         }
     }
+}
 
-    fn fail<H: Hypervisor>(&mut self, host: &mut Host<'_, H>, why: &str) {
-        self.disconnect(host);
-        host.fail(self.device, why);
+impl<W: Window, H: Hypervisor<Window = W>> Follows<H> for Vif<W> {
+    fn device(&self) -> Device {
+        self.device
     }
 
-    /// Unmaps and unbinds everything.
-    pub fn disconnect<H: Hypervisor>(&mut self, host: &mut Host<'_, H>) {
+    fn phase(&mut self) -> &mut Phase {
+        &mut self.phase
+    }
+
+    fn offers(&self) -> Vec<(&'static str, String)> {
+        [
+            ("feature-sg", "1".to_string()),
+            ("feature-rx-copy", "1".to_string()),
+            ("feature-rx-flip", "0".to_string()),
+            ("feature-ipv6-csum-offload", "1".to_string()),
+            ("feature-split-event-channels", "1".to_string()),
+            ("multi-queue-max-queues", MAX_QUEUES.to_string()),
+            // Where others run a script to put the interface on a bridge, it is on one already.
+            ("hotplug-status", "connected".to_string()),
+        ]
+        .to_vec()
+    }
+
+    fn connect(&mut self, host: &mut Host<'_, H>) -> Result<(), String> {
+        let device = self.device;
+        let flag = |host: &Host<'_, H>, key: &str| host.front_number_or::<u32>(device, key, 0);
+        if flag(host, "request-rx-copy")? != 1 {
+            return Err("request-rx-copy is not 1: pages are copied here, not exchanged".to_string());
+        }
+        let queues: u32 = host.front_number_or(device, "multi-queue-num-queues", 1)?;
+        if !(1..=MAX_QUEUES).contains(&queues) {
+            return Err(format!("multi-queue-num-queues is {queues}, from 1 to {MAX_QUEUES} are offered"));
+        }
+        self.gathers = flag(host, "feature-sg")? == 1;
+        self.blanks = flag(host, "feature-no-csum-offload")? != 1;
+        for number in 0..queues {
+            let folder = if queues > 1 { format!("queue-{number}/") } else { String::new() };
+            let queue = connect_queue(host, device, &folder)?;
+            self.queues.push(queue);
+        }
+        Ok(())
+    }
+
+    fn release(&mut self, host: &mut Host<'_, H>) {
         for queue in self.queues.drain(..) {
             close(host, queue.ports);
         }
         self.wait = None;
-        self.phase = Phase::Closed;
     }
 }
 
