@@ -1,5 +1,6 @@
 //! A hypervisor in the test's own memory: enough of one to build domains, look at them, and end them.
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::rc::Rc;
 use alloc::string::{String, ToString};
@@ -10,7 +11,9 @@ use abi::errno::Errno;
 use abi::xen::VcpuGuestContext;
 
 use crate::DomId;
-use crate::hypervisor::{Deliver, DomainInfo, Fetch, HostInfo, Hypervisor, NewDomain, Result, Window};
+use crate::hypervisor::{
+    Deliver, DomainInfo, Fetch, HostInfo, Hypervisor, NewDomain, Result, Share, VcpuInfo, Window,
+};
 use crate::page::SharedPage;
 
 const PAGE: usize = 4096;
@@ -30,6 +33,12 @@ pub struct FakeDomain {
     shared_info: u64,
     grants: u64,
     ports: u32,
+    vcpus: u32,
+    /// Frames it may have.
+    pub max_pages: u64,
+    share: Option<Share>,
+    /// Non-maskable interrupts that were triggered.
+    pub nmis: u32,
     /// Root page table that was pinned.
     pub pinned: Option<u64>,
     /// Registers of CPU 0.
@@ -132,6 +141,7 @@ impl World {
 pub struct FakeWindow {
     world: Rc<RefCell<World>>,
     frames: Vec<Frame>,
+    read_only: bool,
 }
 
 impl Drop for FakeWindow {
@@ -145,6 +155,7 @@ impl SharedPage for FakeWindow {
         self.frames[offset / PAGE].borrow()[offset % PAGE]
     }
     fn set_byte(&self, offset: usize, value: u8) {
+        assert!(!self.read_only, "written to a window for reading");
         self.frames[offset / PAGE].borrow_mut()[offset % PAGE] = value;
     }
     fn load(&self, offset: usize) -> u32 {
@@ -187,11 +198,11 @@ impl Hypervisor for Fake {
         world.domains.insert(dom, FakeDomain { flags: PAUSED_FLAG, shared_info, ..FakeDomain::default() });
         Ok(DomId(dom))
     }
-    fn set_max_vcpus(&mut self, dom: DomId, _: u32) -> Result<()> {
-        self.on("max_vcpus", dom, |_, _| ())
+    fn set_max_vcpus(&mut self, dom: DomId, count: u32) -> Result<()> {
+        self.on("max_vcpus", dom, |w, id| w.domains.get_mut(&id).unwrap().vcpus = count)
     }
-    fn set_max_memory(&mut self, dom: DomId, _: u64) -> Result<()> {
-        self.on("max_mem", dom, |_, _| ())
+    fn set_max_memory(&mut self, dom: DomId, kib: u64) -> Result<()> {
+        self.on("max_mem", dom, |w, id| w.domains.get_mut(&id).unwrap().max_pages = kib / 4)
     }
     fn set_memory_map(&mut self, dom: DomId, _: u64) -> Result<()> {
         self.on("set_memory_map", dom, |_, _| ())
@@ -220,8 +231,14 @@ impl Hypervisor for Fake {
                 return Err(Errno::EPERM);
             }
             world.mapped += mfns.len();
-            Ok(FakeWindow { world: shared, frames: mfns.iter().map(|m| world.frames[m].clone()).collect() })
+            let frames = mfns.iter().map(|m| world.frames[m].clone()).collect();
+            Ok(FakeWindow { world: shared, frames, read_only: false })
         })?
+    }
+    fn map_foreign_read_only(&mut self, dom: DomId, mfns: &[u64]) -> Result<FakeWindow> {
+        let mut window = self.map_foreign(dom, mfns)?;
+        window.read_only = true;
+        Ok(window)
     }
     fn map_grants(&mut self, dom: DomId, grants: &[u32]) -> Result<FakeWindow> {
         let shared = self.0.clone();
@@ -229,7 +246,7 @@ impl Hypervisor for Fake {
             let find = |r: &u32| world.grants.get(&(id, *r)).cloned().ok_or(Errno::EINVAL);
             let frames = grants.iter().map(find).collect::<Result<Vec<_>>>()?;
             world.mapped += frames.len();
-            Ok(FakeWindow { world: shared, frames })
+            Ok(FakeWindow { world: shared, frames, read_only: false })
         })?
     }
     fn fetch(&mut self, dom: DomId, list: &mut [Fetch<'_>]) {
@@ -265,6 +282,32 @@ impl Hypervisor for Fake {
     fn set_vcpu_context(&mut self, dom: DomId, _: u32, context: &VcpuGuestContext) -> Result<()> {
         self.on("set_vcpu_context", dom, |w, id| w.domains.get_mut(&id).unwrap().context = Some(*context))
     }
+    fn vcpu_context(&mut self, dom: DomId, vcpu: u32) -> Result<Box<VcpuGuestContext>> {
+        self.on("vcpu_context", dom, |w, id| {
+            let context = w.domains[&id].context.filter(|_| vcpu == 0);
+            context.map(Box::new).ok_or(Errno::ENODATA)
+        })?
+    }
+    fn vcpu_info(&mut self, dom: DomId, vcpu: u32) -> Result<VcpuInfo> {
+        self.on("vcpu_info", dom, |w, id| {
+            let domain = &w.domains[&id];
+            let known = vcpu < domain.vcpus;
+            known.then_some(VcpuInfo { online: vcpu == 0, ..VcpuInfo::default() }).ok_or(Errno::ESRCH)
+        })?
+    }
+    fn trigger_nmi(&mut self, dom: DomId, _: u32) -> Result<()> {
+        self.on("trigger_nmi", dom, |w, id| w.domains.get_mut(&id).unwrap().nmis += 1)
+    }
+    fn scheduler(&mut self) -> Result<&'static str> {
+        Ok("credit")
+    }
+    fn share(&mut self, dom: DomId) -> Result<Share> {
+        let usual = Share { weight: 256, cap: 0 };
+        self.on("share", dom, |w, id| w.domains[&id].share.unwrap_or(usual))
+    }
+    fn set_share(&mut self, dom: DomId, share: Share) -> Result<()> {
+        self.on("set_share", dom, |w, id| w.domains.get_mut(&id).unwrap().share = Some(share))
+    }
     fn grant_frame(&mut self, dom: DomId) -> Result<u64> {
         self.on("grant_frame", dom, |world, id| {
             let mfn = world.alloc().ok_or(Errno::ENOMEM)?;
@@ -296,7 +339,9 @@ impl Hypervisor for Fake {
             dom: DomId(*id),
             flags: d.flags,
             pages: d.mfns.len() as u64,
+            max_pages: d.max_pages,
             vcpus: 1,
+            max_vcpu: d.vcpus.saturating_sub(1),
             cpu_time: 0,
             shared_info: d.shared_info,
         };
@@ -305,6 +350,10 @@ impl Hypervisor for Fake {
     fn host_info(&mut self) -> Result<HostInfo> {
         let free_pages = self.0.borrow().free;
         Ok(HostInfo { version: (4, 17), free_pages, ..HostInfo::default() })
+    }
+    fn debug_keys(&mut self, keys: &[u8]) -> Result<()> {
+        self.0.borrow_mut().printed += &String::from_utf8_lossy(keys);
+        Ok(())
     }
     fn log(&mut self) -> Result<String> {
         Ok("log".to_string())

@@ -4,6 +4,7 @@
 //! interface (headers `domctl.h`, `sysctl.h`, `memory.h`, `event_channel.h`, `sched.h`) minus its pointers. Domain ids are the
 //! hypervisor's; machine frame numbers are plain `u64`.
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -70,12 +71,40 @@ pub struct DomainInfo {
     pub flags: u32,
     /// Frames it has.
     pub pages: u64,
+    /// Frames it may have.
+    pub max_pages: u64,
     /// Online virtual CPUs.
     pub vcpus: u32,
+    /// Highest number of a virtual CPU.
+    pub max_vcpu: u32,
     /// CPU time used, in nanoseconds.
     pub cpu_time: u64,
     /// Machine frame of its shared info page.
     pub shared_info: u64,
+}
+
+/// What `getvcpuinfo` tells of a virtual CPU.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct VcpuInfo {
+    /// It was started and not stopped.
+    pub online: bool,
+    /// It waits for an event.
+    pub blocked: bool,
+    /// It runs on a CPU now.
+    pub running: bool,
+    /// CPU time used, in nanoseconds.
+    pub cpu_time: u64,
+    /// The CPU it runs on, or ran on last.
+    pub cpu: u32,
+}
+
+/// How much of the CPUs a domain gets (`XEN_DOMCTL_scheduler_op`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// Beside others: a domain with twice the weight gets twice the time.
+    pub weight: u16,
+    /// At most, in per cent of one CPU; 0 for no limit.
+    pub cap: u16,
 }
 
 /// What `physinfo` and `xen_version` tell.
@@ -118,6 +147,8 @@ pub trait Hypervisor {
     fn populate(&mut self, dom: DomId, first_pfn: u64, count: usize) -> Result<Vec<u64>>;
     /// Maps frames of another domain writable.
     fn map_foreign(&mut self, dom: DomId, mfns: &[u64]) -> Result<Self::Window>;
+    /// Maps frames of another domain for reading only: page tables, too. Nothing may be written to the window.
+    fn map_foreign_read_only(&mut self, dom: DomId, mfns: &[u64]) -> Result<Self::Window>;
     /// Maps frames that a domain grants to this one, writable.
     fn map_grants(&mut self, dom: DomId, grants: &[u32]) -> Result<Self::Window>;
     /// Copies bytes out of granted frames, many at once; each entry says whether it was done.
@@ -130,6 +161,18 @@ pub trait Hypervisor {
     fn pin_l4(&mut self, dom: DomId, mfn: u64) -> Result<()>;
     /// Sets a virtual CPU's registers.
     fn set_vcpu_context(&mut self, dom: DomId, vcpu: u32, context: &VcpuGuestContext) -> Result<()>;
+    /// A virtual CPU's registers. `ENODATA` if it was never started.
+    fn vcpu_context(&mut self, dom: DomId, vcpu: u32) -> Result<Box<VcpuGuestContext>>;
+    /// State and time of a virtual CPU.
+    fn vcpu_info(&mut self, dom: DomId, vcpu: u32) -> Result<VcpuInfo>;
+    /// Has a virtual CPU take a non-maskable interrupt.
+    fn trigger_nmi(&mut self, dom: DomId, vcpu: u32) -> Result<()>;
+    /// Name of the hypervisor's scheduler.
+    fn scheduler(&mut self) -> Result<&'static str>;
+    /// A domain's share of the CPUs.
+    fn share(&mut self, dom: DomId) -> Result<Share>;
+    /// Sets it.
+    fn set_share(&mut self, dom: DomId, share: Share) -> Result<()>;
     /// Machine frame of the domain's first grant table frame.
     fn grant_frame(&mut self, dom: DomId) -> Result<u64>;
     /// Stops a domain's CPUs; counted.
@@ -147,6 +190,8 @@ pub trait Hypervisor {
     }
     /// Facts about hypervisor and machine.
     fn host_info(&mut self) -> Result<HostInfo>;
+    /// Has the hypervisor print what it prints for these keys on its console.
+    fn debug_keys(&mut self, keys: &[u8]) -> Result<()>;
     /// The hypervisor's log.
     fn log(&mut self) -> Result<String>;
 

@@ -118,7 +118,9 @@ mod tests {
             dom: DomId(12),
             flags: 0,
             pages: 8192,
+            max_pages: 8192,
             vcpus: 1,
+            max_vcpu: 0,
             cpu_time: 12_340_000_000,
             shared_info: 0,
         };

@@ -5,18 +5,26 @@ mod off;
 pub mod virtio;
 mod wait;
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 
-use abi::domctl::{DomctlCreatedomain, DomctlGetdomaininfo};
+use abi::domctl::{
+    DomctlCreatedomain, DomctlGetdomaininfo, DomctlSchedCredit, DomctlSchedCredit2, DomctlSchedulerOp,
+    XEN_DOMCTL_SCHEDOP_GETINFO, XEN_DOMCTL_SCHEDOP_PUTINFO, XEN_DOMCTL_SENDTRIGGER_NMI,
+    XEN_SCHEDULER_ARINC653, XEN_SCHEDULER_CREDIT, XEN_SCHEDULER_CREDIT2, XEN_SCHEDULER_NULL,
+    XEN_SCHEDULER_RTDS,
+};
 use abi::errno::Errno;
 use abi::grant_table::GNTST_OKAY;
 use abi::memory::{E820_RAM, E820Entry, XENMEM_RESOURCE_GRANT_TABLE, XENMEM_RESOURCE_GRANT_TABLE_ID_SHARED};
 use abi::xen::{VIRQ_DOM_EXC, VcpuGuestContext};
 use dom0::DomId;
-use dom0::hypervisor::{Deliver, DomainInfo, Fetch, HostInfo, Hypervisor, NewDomain, Result, Window};
+use dom0::hypervisor::{
+    Deliver, DomainInfo, Fetch, HostInfo, Hypervisor, NewDomain, Result, Share, VcpuInfo, Window,
+};
 use dom0::page::SharedPage;
 use domu_sdk::events::Channel;
 use domu_sdk::grant::{Access, GrantMapping};
@@ -101,7 +109,9 @@ fn info(from: &DomctlGetdomaininfo) -> DomainInfo {
         dom: DomId(from.domain),
         flags: from.flags,
         pages: from.tot_pages,
+        max_pages: from.max_pages,
         vcpus: from.nr_online_vcpus,
+        max_vcpu: from.max_vcpu_id,
         cpu_time: from.cpu_time,
         shared_info: from.shared_info_frame,
     }
@@ -150,6 +160,11 @@ impl Hypervisor for Machine {
         Mapping::read_write(sdk(dom), &frames).map(ForeignWindow::Frames).map_err(|error| error.errno)
     }
 
+    fn map_foreign_read_only(&mut self, dom: DomId, mfns: &[u64]) -> Result<ForeignWindow> {
+        let frames: Vec<Mfn> = mfns.iter().copied().map(Mfn).collect();
+        Mapping::read_only(sdk(dom), &frames).map(ForeignWindow::Frames).map_err(|error| error.errno)
+    }
+
     fn map_grants(&mut self, dom: DomId, grants: &[u32]) -> Result<ForeignWindow> {
         let grants: Vec<GrantRef> = grants.iter().copied().map(GrantRef).collect();
         let mapping = GrantMapping::new(sdk(dom), &grants, Access::ReadWrite);
@@ -190,6 +205,60 @@ impl Hypervisor for Machine {
 
     fn set_vcpu_context(&mut self, dom: DomId, vcpu: u32, context: &VcpuGuestContext) -> Result<()> {
         domctl::set_vcpu_context(sdk(dom), vcpu, context)
+    }
+
+    fn vcpu_context(&mut self, dom: DomId, vcpu: u32) -> Result<Box<VcpuGuestContext>> {
+        let mut context = Box::<VcpuGuestContext>::default();
+        domctl::vcpu_context(sdk(dom), vcpu, &mut context)?;
+        Ok(context)
+    }
+
+    fn vcpu_info(&mut self, dom: DomId, vcpu: u32) -> Result<VcpuInfo> {
+        domctl::vcpu_info(sdk(dom), vcpu).map(|info| VcpuInfo {
+            online: info.online != 0,
+            blocked: info.blocked != 0,
+            running: info.running != 0,
+            cpu_time: info.cpu_time,
+            cpu: info.cpu,
+        })
+    }
+
+    fn trigger_nmi(&mut self, dom: DomId, vcpu: u32) -> Result<()> {
+        domctl::send_trigger(sdk(dom), vcpu, XEN_DOMCTL_SENDTRIGGER_NMI)
+    }
+
+    fn scheduler(&mut self) -> Result<&'static str> {
+        Ok(match sysctl::scheduler()? {
+            XEN_SCHEDULER_CREDIT => "credit",
+            XEN_SCHEDULER_CREDIT2 => "credit2",
+            XEN_SCHEDULER_ARINC653 => "arinc653",
+            XEN_SCHEDULER_RTDS => "rtds",
+            XEN_SCHEDULER_NULL => "null",
+            _ => "one that is not known here",
+        })
+    }
+
+    fn share(&mut self, dom: DomId) -> Result<Share> {
+        let (sched_id, cmd) = (sysctl::scheduler()?, XEN_DOMCTL_SCHEDOP_GETINFO);
+        let answer =
+            domctl::scheduler_op(sdk(dom), DomctlSchedulerOp { sched_id, cmd, ..Default::default() })?;
+        // Both have the same two fields.
+        let found = match sched_id {
+            XEN_SCHEDULER_CREDIT | XEN_SCHEDULER_CREDIT2 => answer.as_credit(),
+            _ => return Err(Errno::EOPNOTSUPP),
+        };
+        Ok(Share { weight: found.weight, cap: found.cap })
+    }
+
+    fn set_share(&mut self, dom: DomId, Share { weight, cap }: Share) -> Result<()> {
+        let (sched_id, cmd) = (sysctl::scheduler()?, XEN_DOMCTL_SCHEDOP_PUTINFO);
+        let mut wanted = DomctlSchedulerOp { sched_id, cmd, ..Default::default() };
+        match sched_id {
+            XEN_SCHEDULER_CREDIT => wanted.set_credit(DomctlSchedCredit { weight, cap }),
+            XEN_SCHEDULER_CREDIT2 => wanted.set_credit2(DomctlSchedCredit2 { weight, cap }),
+            _ => return Err(Errno::EOPNOTSUPP),
+        }
+        domctl::scheduler_op(sdk(dom), wanted).map(|_| ())
     }
 
     fn grant_frame(&mut self, dom: DomId) -> Result<u64> {
@@ -236,6 +305,10 @@ impl Hypervisor for Machine {
             free_pages: physical.free_pages + physical.scrub_pages,
             features: version::features(0)?,
         })
+    }
+
+    fn debug_keys(&mut self, keys: &[u8]) -> Result<()> {
+        sysctl::debug_keys(keys)
     }
 
     fn log(&mut self) -> Result<String> {

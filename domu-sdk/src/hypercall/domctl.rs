@@ -12,17 +12,17 @@ use abi::{
     domctl::{
         Domctl, DomctlAddressSize, DomctlCreatedomain, DomctlGetdomaininfo, DomctlGetvcpuinfo,
         DomctlHypercallInit, DomctlIomemPermission, DomctlIoportPermission, DomctlIrqPermission,
-        DomctlMaxMem, DomctlMaxVcpus, DomctlSchedCredit, DomctlSchedulerOp, DomctlSetTarget,
-        DomctlSetdebugging, DomctlSetdomainhandle, DomctlTscInfo, DomctlVcpuaffinity, DomctlVcpucontext,
-        XEN_DOMCTL_CREATEDOMAIN, XEN_DOMCTL_DESTROYDOMAIN, XEN_DOMCTL_GET_ADDRESS_SIZE,
+        DomctlMaxMem, DomctlMaxVcpus, DomctlSchedCredit, DomctlSchedulerOp, DomctlSendtrigger,
+        DomctlSetTarget, DomctlSetdebugging, DomctlSetdomainhandle, DomctlTscInfo, DomctlVcpuaffinity,
+        DomctlVcpucontext, XEN_DOMCTL_CREATEDOMAIN, XEN_DOMCTL_DESTROYDOMAIN, XEN_DOMCTL_GET_ADDRESS_SIZE,
         XEN_DOMCTL_GETDOMAININFO, XEN_DOMCTL_GETTSCINFO, XEN_DOMCTL_GETVCPUCONTEXT, XEN_DOMCTL_GETVCPUINFO,
         XEN_DOMCTL_HYPERCALL_INIT, XEN_DOMCTL_INTERFACE_VERSION, XEN_DOMCTL_IOMEM_PERMISSION,
         XEN_DOMCTL_IOPORT_PERMISSION, XEN_DOMCTL_IRQ_PERMISSION, XEN_DOMCTL_MAX_MEM, XEN_DOMCTL_MAX_VCPUS,
         XEN_DOMCTL_PAUSEDOMAIN, XEN_DOMCTL_RESUMEDOMAIN, XEN_DOMCTL_SCHEDOP_GETINFO,
-        XEN_DOMCTL_SCHEDOP_PUTINFO, XEN_DOMCTL_SCHEDULER_OP, XEN_DOMCTL_SET_ADDRESS_SIZE,
-        XEN_DOMCTL_SET_TARGET, XEN_DOMCTL_SETDEBUGGING, XEN_DOMCTL_SETDOMAINHANDLE, XEN_DOMCTL_SETTSCINFO,
-        XEN_DOMCTL_SETVCPUAFFINITY, XEN_DOMCTL_SETVCPUCONTEXT, XEN_DOMCTL_UNPAUSEDOMAIN,
-        XEN_SCHEDULER_CREDIT, XEN_VCPUAFFINITY_HARD,
+        XEN_DOMCTL_SCHEDOP_PUTINFO, XEN_DOMCTL_SCHEDULER_OP, XEN_DOMCTL_SENDTRIGGER,
+        XEN_DOMCTL_SET_ADDRESS_SIZE, XEN_DOMCTL_SET_TARGET, XEN_DOMCTL_SETDEBUGGING,
+        XEN_DOMCTL_SETDOMAINHANDLE, XEN_DOMCTL_SETTSCINFO, XEN_DOMCTL_SETVCPUAFFINITY,
+        XEN_DOMCTL_SETVCPUCONTEXT, XEN_DOMCTL_UNPAUSEDOMAIN, XEN_SCHEDULER_CREDIT, XEN_VCPUAFFINITY_HARD,
     },
     errno::Errno,
     xen::{DomainHandle, VcpuGuestContext, XenctlBitmap, hypercall::DOMCTL},
@@ -122,6 +122,11 @@ pub fn vcpu_info(domain: DomId, vcpu: u32) -> Result<DomctlGetvcpuinfo> {
     argument.set_getvcpuinfo(DomctlGetvcpuinfo { vcpu, ..Default::default() });
     call(&mut argument)?;
     Ok(argument.as_getvcpuinfo())
+}
+
+/// Has a vCPU take what `trigger` says (`XEN_DOMCTL_SENDTRIGGER_*`).
+pub fn send_trigger(domain: DomId, vcpu: u32, trigger: u32) -> Result {
+    set(domain, XEN_DOMCTL_SENDTRIGGER, DomctlSendtrigger { trigger, vcpu })
 }
 
 /// The weight of a domain's vCPUs and the cap of all of them together, in per cent of one CPU (0: none), under the credit scheduler.
