@@ -78,6 +78,17 @@ pub(crate) fn init() {
     });
 }
 
+/// After the domain was restored: the page is the same, its event channel is another one.
+pub(crate) fn connect_again() {
+    let new = Port(start::info().console.get::<abi::xen::StartInfoDomU>().evtchn);
+    if let Output::Ring { port, stalled, .. } = &mut *OUTPUT.lock() {
+        (*port, *stalled) = (new, false);
+        if let Some(Some(channel)) = INPUT.get() {
+            channel.adopt_anew(new);
+        }
+    }
+}
+
 /// Makes printing possible for a panic, whoever held the console.
 #[cfg(target_os = "none")]
 pub(crate) fn enter_emergency() {

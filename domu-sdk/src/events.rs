@@ -7,7 +7,7 @@
 //! Handlers run on the stack of whatever was interrupted, with events masked. They may take a
 //! [`MaskedMutex`], wake tasks, allocate and print; they must not wait.
 //!
-//! A [`Channel`] owns its port and closes it when dropped.
+//! A [`Channel`] owns its port and closes it when dropped. When the domain is restored from an image, the port's number changes.
 //!
 //! With several vCPUs, each port is assigned to one of them, at first to the boot vCPU ([`Channel::deliver_to`]). The bits of a word may
 //! belong to different ones; each vCPU takes only its own.
@@ -38,13 +38,39 @@ use spin::Once;
 
 type Handler = Box<dyn Fn(Port) + Send + Sync>;
 
+/// What a port is bound to, so that it can be bound again in a domain that was restored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    /// Not bound yet, or bound by this domain.
+    Unbound(DomId),
+    /// A port of another domain, or a physical interrupt: gone when the domain is restored.
+    Elsewhere,
+    Virq(u32, u32),
+    Ipi(u32),
+    /// Made by who built the domain; its owner learns the new number from `start_info`.
+    Given,
+}
+
 /// What is known of a port.
-#[derive(Default)]
 struct Line {
+    /// Its number. It changes when the domain is restored; [`DEAD`] if there is none any more.
+    port: AtomicU32,
+    source: Source,
+    /// The vCPU that delivers its events.
+    vcpu: AtomicU32,
     /// Events since the last wait.
     arrived: AtomicU32,
     waiting: WaitList,
     handler: Once<Handler>,
+}
+
+/// The number of a port that there is no longer: no port ever has it.
+const DEAD: u32 = 0;
+
+impl Line {
+    fn port(&self) -> Port {
+        Port(self.port.load(Ordering::Relaxed))
+    }
 }
 
 static LINES: MaskedMutex<BTreeMap<u32, Arc<Line>>> = MaskedMutex::new(BTreeMap::new());
@@ -54,26 +80,24 @@ static STRAY: AtomicU32 = AtomicU32::new(0);
 
 /// An event channel of this domain.
 pub struct Channel {
-    port: Port,
     line: Arc<Line>,
-    close: bool,
 }
 
 impl fmt::Debug for Channel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Channel({})", self.port)
+        write!(f, "Channel({})", self.port())
     }
 }
 
 impl Channel {
     /// Makes a port that `remote` may bind.
     pub fn alloc_unbound(remote: DomId) -> hypercall::Result<Self> {
-        Ok(Self::open(event_channel::alloc_unbound(DomId::SELF, remote)?, true))
+        Ok(Self::open(event_channel::alloc_unbound(DomId::SELF, remote)?, Source::Unbound(remote)))
     }
 
     /// Connects to a port that `remote` has made for this domain.
     pub fn bind_interdomain(remote: DomId, port: Port) -> hypercall::Result<Self> {
-        Ok(Self::open(event_channel::bind_interdomain(remote, port)?, true))
+        Ok(Self::open(event_channel::bind_interdomain(remote, port)?, Source::Elsewhere))
     }
 
     /// Listens to a virtual interrupt (`VIRQ_*`) of the boot vCPU, or to one of the whole domain.
@@ -83,12 +107,12 @@ impl Channel {
 
     /// Listens to a virtual interrupt of a vCPU; events are delivered there.
     pub fn bind_virq_on(virq: u32, vcpu: u32) -> hypercall::Result<Self> {
-        Ok(Self::open_on(event_channel::bind_virq(virq, vcpu)?, true, vcpu as usize))
+        Ok(Self::open_on(event_channel::bind_virq(virq, vcpu)?, Source::Virq(virq, vcpu), vcpu))
     }
 
     /// Listens to a physical interrupt.
     pub fn bind_pirq(pirq: u32, share: bool) -> hypercall::Result<Self> {
-        Ok(Self::open(event_channel::bind_pirq(pirq, share)?, true))
+        Ok(Self::open(event_channel::bind_pirq(pirq, share)?, Source::Elsewhere))
     }
 
     /// Makes a port whose events come back to the boot vCPU.
@@ -98,16 +122,17 @@ impl Channel {
 
     /// Makes a port whose events are delivered to a vCPU, whichever one sends them.
     pub fn bind_ipi_on(vcpu: u32) -> hypercall::Result<Self> {
-        Ok(Self::open_on(event_channel::bind_ipi(vcpu)?, true, vcpu as usize))
+        Ok(Self::open_on(event_channel::bind_ipi(vcpu)?, Source::Ipi(vcpu), vcpu))
     }
 
     /// Has events of this port delivered to another vCPU from now on. Ports of virtual interrupts of one vCPU, and those made by
     /// [`Channel::bind_ipi_on`], stay where they are: the hypervisor answers `EINVAL`.
     pub fn deliver_to(&self, vcpu: u32) -> hypercall::Result {
         self.mask();
-        let result = event_channel::bind_vcpu(self.port, vcpu);
+        let result = event_channel::bind_vcpu(self.port(), vcpu);
         if result.is_ok() {
-            assign(self.port, vcpu as usize);
+            self.line.vcpu.store(vcpu, Ordering::Relaxed);
+            assign(self.port(), vcpu as usize);
         }
         // An event that came meanwhile is announced anew, to the right vCPU.
         self.unmask();
@@ -116,29 +141,40 @@ impl Channel {
 
     /// Takes over a port that exists already, such as those named in `start_info`. It is not closed when dropped.
     pub fn adopt(port: Port) -> Self {
-        Self::open(port, false)
+        Self::open(port, Source::Given)
     }
 
-    fn open(port: Port, close: bool) -> Self {
-        Self::open_on(port, close, 0)
+    fn open(port: Port, source: Source) -> Self {
+        Self::open_on(port, source, 0)
     }
 
-    fn open_on(port: Port, close: bool, vcpu: usize) -> Self {
-        let line = Arc::new(Line::default());
-        assign(port, vcpu);
-        LINES.lock().insert(port.0, line.clone());
-        unmask(port);
-        Self { port, line, close }
+    fn open_on(port: Port, source: Source, vcpu: u32) -> Self {
+        let line = Arc::new(Line {
+            port: AtomicU32::new(port.0),
+            source,
+            vcpu: AtomicU32::new(vcpu),
+            arrived: AtomicU32::new(0),
+            waiting: WaitList::new(),
+            handler: Once::new(),
+        });
+        listen(&line);
+        Self { line }
     }
 
-    /// The port's number, to be told to the other side.
+    /// The port's number, to be told to the other side. It changes when the domain is restored, see [`crate::suspend`].
     pub fn port(&self) -> Port {
-        self.port
+        self.line.port()
+    }
+
+    /// Another port takes the place of one that was [adopted](Channel::adopt) and that there is no longer.
+    pub(crate) fn adopt_anew(&self, port: Port) {
+        self.line.port.store(port.0, Ordering::Relaxed);
+        listen(&self.line);
     }
 
     /// Sends an event to the other side.
     pub fn notify(&self) -> hypercall::Result {
-        event_channel::send(self.port)
+        event_channel::send(self.port())
     }
 
     /// Calls `handler` for each event, from the upcall. The first handler stays; see the module about what it may do.
@@ -181,12 +217,12 @@ impl Channel {
 
     /// Events of this port stay pending and are not delivered until [`Channel::unmask`].
     pub fn mask(&self) {
-        arch::shared_info().fetch_or_u64(mask_word(self.port), bit(self.port));
+        mask(self.port());
     }
 
     /// Delivers events of this port again, and the one that is pending.
     pub fn unmask(&self) {
-        unmask(self.port);
+        unmask(self.port());
     }
 }
 
@@ -205,12 +241,53 @@ impl Stream for Events<'_> {
 
 impl Drop for Channel {
     fn drop(&mut self) {
-        self.mask();
-        LINES.lock().remove(&self.port.0);
-        assign(self.port, 0);
-        if self.close {
-            let _ = event_channel::close(self.port);
+        let port = self.port();
+        if port.0 == DEAD {
+            return;
         }
+        self.mask();
+        LINES.lock().remove(&port.0);
+        assign(port, 0);
+        if self.line.source != Source::Given {
+            let _ = event_channel::close(port);
+        }
+    }
+}
+
+/// Has events of a line's port delivered to it.
+fn listen(line: &Arc<Line>) {
+    let port = line.port();
+    assign(port, line.vcpu.load(Ordering::Relaxed) as usize);
+    LINES.lock().insert(port.0, line.clone());
+    unmask(port);
+}
+
+/// After the domain was restored: no port is there but those that its builder made. What this domain can bind again gets a new number;
+/// everything else is dead. Waiting tasks are woken. Called with events masked, on the boot vCPU alone.
+pub(crate) fn bind_again() {
+    let lines = core::mem::take(&mut *LINES.lock());
+    for (port, line) in lines {
+        assign(Port(port), 0);
+        let bound = match line.source {
+            Source::Unbound(remote) => event_channel::alloc_unbound(DomId::SELF, remote),
+            Source::Virq(virq, vcpu) => event_channel::bind_virq(virq, vcpu),
+            Source::Ipi(vcpu) => event_channel::bind_ipi(vcpu),
+            Source::Elsewhere | Source::Given => Ok(Port(DEAD)),
+        };
+        let port = bound.unwrap_or_else(|errno| {
+            log::error!("an event channel cannot be bound again: {errno}");
+            Port(DEAD)
+        });
+        line.port.store(port.0, Ordering::Relaxed);
+        if port.0 != DEAD {
+            let vcpu = line.vcpu.load(Ordering::Relaxed);
+            if vcpu != 0 && matches!(line.source, Source::Unbound(_)) {
+                let _ = event_channel::bind_vcpu(port, vcpu);
+            }
+            listen(&line);
+        }
+        line.arrived.fetch_add(1, Ordering::AcqRel);
+        line.waiting.wake_all();
     }
 }
 
@@ -259,6 +336,10 @@ const fn bit(port: Port) -> u64 {
     1 << (port.0 % 64)
 }
 
+fn mask(port: Port) {
+    arch::shared_info().fetch_or_u64(mask_word(port), bit(port));
+}
+
 fn unmask(port: Port) {
     let _ = event_channel::unmask(port);
 }
@@ -276,11 +357,16 @@ pub fn masked() -> bool {
 /// Masks all ports and turns delivery on.
 #[cfg(target_os = "none")]
 pub(crate) fn init() {
+    mask_all();
+    arch::events_enable();
+}
+
+/// Masks all ports.
+pub(crate) fn mask_all() {
     let shared = arch::shared_info();
     for port in (0..EVTCHN_2L_NR_CHANNELS as u32).step_by(64) {
         shared.store_u64(mask_word(Port(port)), u64::MAX);
     }
-    arch::events_enable();
 }
 
 /// How often each vCPU was told of events.

@@ -71,9 +71,10 @@
 //! test.
 
 use crate::{
+    arch,
     hypercall::grant::{self as call, GrantError, GrantResult},
     memory::{Pages, SharedMem, SharedPages, windows::Window},
-    sync::MaskedMutex,
+    sync::{MaskedGuard, MaskedMutex},
     types::{DomId, GrantRef},
 };
 use abi::{
@@ -131,13 +132,31 @@ impl Table {
 
     /// Sets the table up with `frames` frames.
     fn grow(&mut self, frames: u32) -> GrantResult {
-        let mut list = vec![0; frames as usize];
-        call::setup_table(&mut list)?;
-        self.window.map(&list, abi::xen::DOMID_SELF, true).map_err(|error| GrantError::Call(error.errno))?;
+        self.map(frames)?;
         let first = (self.frames * ENTRIES_PER_FRAME).max(GNTTAB_NR_RESERVED_ENTRIES);
         self.free.extend((first..frames * ENTRIES_PER_FRAME).rev());
         self.frames = frames;
         Ok(())
+    }
+
+    /// Has the hypervisor make the table so large, and maps it.
+    fn map(&self, frames: u32) -> GrantResult {
+        let mut list = vec![0; frames as usize];
+        call::setup_table(&mut list)?;
+        self.window.map(&list, abi::xen::DOMID_SELF, true).map_err(|error| GrantError::Call(error.errno))
+    }
+
+    /// What is granted, but for what the domain's builder granted.
+    fn standing(&self) -> Vec<Standing> {
+        let entry = |reference: u32| {
+            let at = reference as usize * ENTRY;
+            let flags = self.memory.load_u16(at + offset_of!(GrantEntryV1, flags));
+            let domain = self.memory.load_u16(at + offset_of!(GrantEntryV1, domid));
+            let frame = self.memory.load_u32(at + offset_of!(GrantEntryV1, frame));
+            let pfn = arch::machine_to_pfn(frame.into()).filter(|_| flags & GTF_PERMIT_ACCESS != 0)?;
+            Some(Standing { reference, domain, flags: flags & !(GTF_READING | GTF_WRITING), pfn })
+        };
+        (GNTTAB_NR_RESERVED_ENTRIES..self.frames * ENTRIES_PER_FRAME).filter_map(entry).collect()
     }
 
     fn take(&mut self) -> GrantResult<u32> {
@@ -178,6 +197,44 @@ impl Table {
     fn in_use(&self, reference: u32) -> bool {
         let at = reference as usize * ENTRY + offset_of!(GrantEntryV1, flags);
         self.memory.load_u16(at) & (GTF_READING | GTF_WRITING) != 0
+    }
+}
+
+/// A grant that stands while the domain is suspended, with the frame numbered as the domain does.
+#[derive(Clone, Copy, Debug)]
+struct Standing {
+    reference: u32,
+    domain: u16,
+    flags: u16,
+    pfn: u64,
+}
+
+/// The grants that stand, while the table is not mapped. Holds the table: nobody grants anything meanwhile.
+pub(crate) struct Suspended {
+    table: MaskedGuard<'static, Option<Table>>,
+    standing: Vec<Standing>,
+}
+
+/// Notes what is granted, and unmaps the table: the hypervisor's frames are not there any more when the domain is restored.
+pub(crate) fn suspend() -> Suspended {
+    let table = TABLE.lock();
+    let standing = table.as_ref().map_or_else(Vec::new, Table::standing);
+    if let Some(table) = table.as_ref() {
+        table.window.clear();
+    }
+    Suspended { table, standing }
+}
+
+impl Suspended {
+    /// Maps the table again. In a restored domain it is a new one, and the grants are made again, under the same references.
+    pub(crate) fn resume(mut self, restored: bool) -> GrantResult {
+        let Some(table) = self.table.as_mut() else { return Ok(()) };
+        table.map(table.frames)?;
+        for grant in self.standing.iter().filter(|_| restored) {
+            let frame = u32::try_from(arch::pfn_to_machine(grant.pfn)).map_err(|_| Errno::EOVERFLOW)?;
+            table.permit(grant.reference, grant.domain, frame, grant.flags);
+        }
+        Ok(())
     }
 }
 

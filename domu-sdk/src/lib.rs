@@ -49,6 +49,7 @@
 //! | [`store`] | the store: values, watches, transactions |
 //! | [`entropy`] | random bytes |
 //! | [`shutdown`] | how a domain ends |
+//! | [`suspend`] | standing still, being saved, and going on elsewhere |
 //! | [`hypercall`] | every hypercall as a safe function |
 //! | [`arch`] | entry code, traps, page tables: all unsafe code |
 #![no_std]
@@ -78,6 +79,7 @@ pub mod ring;
 pub mod shutdown;
 pub mod start;
 pub mod store;
+pub mod suspend;
 pub mod sync;
 pub mod time;
 pub mod traps;

@@ -1,7 +1,8 @@
 //! How a domain ends: [`now`], and what the toolstack asks for in the store's `control/shutdown` ([`requested`], [`obey`]).
 
-use crate::{hypercall::sched, store};
+use crate::{hypercall::sched, store, suspend};
 use abi::sched::{SHUTDOWN_CRASH, SHUTDOWN_POWEROFF, SHUTDOWN_REBOOT, SHUTDOWN_SUSPEND};
+use core::sync::atomic::{AtomicU32, Ordering};
 
 /// Why the domain ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +62,8 @@ pub async fn requested() -> Reason {
 pub struct Requests {
     store: store::Store,
     watch: store::Watch,
+    /// How often the domain had been restored when its features were announced.
+    announced: AtomicU32,
 }
 
 impl Requests {
@@ -68,16 +71,28 @@ impl Requests {
     pub async fn watch() -> Option<Self> {
         let store = store::get()?;
         let watch = store.watch(REQUEST).await.ok()?;
-        // Toolstacks look here for what a guest understands before they ask.
-        for feature in ["feature-poweroff", "feature-reboot"] {
-            let _ = store.write(&alloc::format!("control/{feature}"), "1").await;
+        let requests = Self { store, watch, announced: AtomicU32::new(0) };
+        requests.announce().await;
+        Some(requests)
+    }
+
+    /// Says what this guest understands, where toolstacks look for it before they ask.
+    async fn announce(&self) {
+        self.announced.store(suspend::restored(), Ordering::Relaxed);
+        if let Err(error) = suspend::publish_frames() {
+            log::warn!("{error}");
         }
-        Some(Self { store, watch })
+        for feature in ["feature-poweroff", "feature-reboot", "feature-suspend"] {
+            let _ = self.store.write(&alloc::format!("control/{feature}"), "1").await;
+        }
     }
 
     /// Waits for a request, acknowledges it, and returns it. Pends for ever once the store is gone.
     pub async fn next(&self) -> Reason {
         while self.watch.next().await.is_ok() {
+            if self.announced.load(Ordering::Relaxed) != suspend::restored() {
+                self.announce().await;
+            }
             let word = self.store.read_text(REQUEST).await.unwrap_or_default();
             if let Some(reason) = Reason::from_request(&word) {
                 if let Err(error) = self.store.write(REQUEST, "").await {
@@ -92,13 +107,16 @@ impl Requests {
 
 /// Ends the domain when the toolstack asks for it. To be spawned: `executor::spawn(shutdown::obey())`.
 ///
-/// A request to suspend is not obeyed: the domain's mappings would not survive it.
+/// After a suspend it goes on, see [`crate::suspend`].
 pub async fn obey() {
     let Some(requests) = Requests::watch().await else { return };
     loop {
         let reason = requests.next().await;
         if reason == Reason::Suspend {
-            log::warn!("the toolstack asks for a suspend, which this guest does not do");
+            match suspend::now().await {
+                Ok(outcome) => log::info!("the domain goes on: {outcome:?}"),
+                Err(error) => log::warn!("the domain cannot be suspended: {error}"),
+            }
             continue;
         }
         log::info!("the toolstack asks for {reason:?}");

@@ -16,7 +16,10 @@ use abi::{
     event_channel::EVTCHNSTAT_UNBOUND,
     xen::{SIF_INITDOMAIN, SIF_PRIVILEGED, StartInfo},
 };
-use core::fmt::Debug;
+use core::{
+    fmt::Debug,
+    sync::atomic::{AtomicU32, Ordering},
+};
 
 /// What the loader told about the domain (`struct start_info`); a copy made at the start.
 pub fn info() -> &'static StartInfo {
@@ -53,14 +56,26 @@ pub fn module() -> Option<&'static [u8]> {
 ///
 /// There is no call for that. A port made for "myself" shows it: the hypervisor names the domain that may bind it.
 pub fn domain_id() -> Option<DomId> {
-    static ID: spin::Once<Option<DomId>> = spin::Once::new();
-    *ID.call_once(|| {
-        let port = event_channel::alloc_unbound(DomId::SELF, DomId::SELF).ok()?;
-        let status = event_channel::status(DomId::SELF, port);
-        let _ = event_channel::close(port);
-        let status = status.ok().filter(|status| status.status == EVTCHNSTAT_UNBOUND)?;
-        Some(DomId(status.as_unbound().dom))
-    })
+    let known = DOMAIN.load(Ordering::Relaxed);
+    if known != UNKNOWN {
+        return Some(DomId(known as u16));
+    }
+    let port = event_channel::alloc_unbound(DomId::SELF, DomId::SELF).ok()?;
+    let status = event_channel::status(DomId::SELF, port);
+    let _ = event_channel::close(port);
+    let status = status.ok().filter(|status| status.status == EVTCHNSTAT_UNBOUND)?;
+    let domain = status.as_unbound().dom;
+    DOMAIN.store(domain.into(), Ordering::Relaxed);
+    Some(DomId(domain))
+}
+
+/// This domain's number, or [`UNKNOWN`].
+static DOMAIN: AtomicU32 = AtomicU32::new(UNKNOWN);
+const UNKNOWN: u32 = u32::MAX;
+
+/// After the domain was restored: it has another number.
+pub(crate) fn forget_domain_id() {
+    DOMAIN.store(UNKNOWN, Ordering::Relaxed);
 }
 
 /// Whether this is the first domain, the one that controls the machine.

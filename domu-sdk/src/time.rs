@@ -14,31 +14,22 @@ use core::{
     mem::offset_of,
     ops::{Add, Sub},
     pin::Pin,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::atomic::{AtomicI64, AtomicU64, Ordering},
     task::{Context, Poll, Waker},
     time::Duration,
 };
 use futures_core::Stream;
 use spin::Once;
 
-/// A moment, in nanoseconds of system time: since the hypervisor started.
+/// A moment, in nanoseconds of system time: since the hypervisor started. In a domain that was saved and restored it goes on where it
+/// was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Instant(u64);
 
 impl Instant {
     /// This moment.
     pub fn now() -> Self {
-        let shared = arch::vcpu_info();
-        let base = offset_of!(VcpuInfo, time);
-        loop {
-            let version = shared.load_u32(base);
-            let info: VcpuTimeInfo = shared.get(base);
-            let counter = arch::time_stamp();
-            if version & 1 == 0 && shared.load_u32(base) == version {
-                return Self(forward(system_time(&info, counter)));
-            }
-            core::hint::spin_loop();
-        }
+        Self(forward(machine_time().wrapping_add_signed(OFFSET.load(Ordering::Relaxed))))
     }
 
     /// The moment at this system time.
@@ -75,6 +66,42 @@ impl Sub for Instant {
     }
 }
 
+/// What [`Instant`]s are ahead of the hypervisor's system time. A domain that was restored goes on with its own time.
+static OFFSET: AtomicI64 = AtomicI64::new(0);
+
+/// The hypervisor's system time, in nanoseconds.
+fn machine_time() -> u64 {
+    let shared = arch::vcpu_info();
+    let base = offset_of!(VcpuInfo, time);
+    loop {
+        let version = shared.load_u32(base);
+        let info: VcpuTimeInfo = shared.get(base);
+        let counter = arch::time_stamp();
+        if version & 1 == 0 && shared.load_u32(base) == version {
+            return system_time(&info, counter);
+        }
+        core::hint::spin_loop();
+    }
+}
+
+/// The hypervisor's system time at a moment; at least 1.
+fn to_machine_time(moment: u64) -> u64 {
+    let moment = i64::try_from(moment).unwrap_or(i64::MAX);
+    moment.saturating_sub(OFFSET.load(Ordering::Relaxed)).max(1).unsigned_abs()
+}
+
+/// Time goes on at `moment`, whatever the hypervisor's says.
+pub(crate) fn go_on_at(moment: Instant) {
+    OFFSET.store(moment.0.wrapping_sub(machine_time()).cast_signed(), Ordering::Relaxed);
+}
+
+/// Sets this vCPU's timer again.
+pub(crate) fn arm_again() {
+    let vcpu = arch::vcpu_index();
+    let _ = crate::hypercall::vcpu::stop_periodic_timer(vcpu as u32);
+    arm(&TIMERS[vcpu].sleepers.lock());
+}
+
 /// The latest moment that any vCPU has seen. Their clocks differ by nanoseconds; time must not go back for who asks two of them.
 static LATEST: AtomicU64 = AtomicU64::new(0);
 
@@ -104,7 +131,7 @@ pub fn date() -> Duration {
         let nanoseconds = shared.load_u32(offset_of!(SharedInfo, wc_nsec));
         if version & 1 == 0 && shared.load_u32(base) == version {
             let start = Duration::from_secs(u64::from(high) << 32 | u64::from(low));
-            return start + Duration::from_nanos(nanoseconds.into()) + (Instant::now() - Instant(0));
+            return start + Duration::from_nanos(nanoseconds.into()) + Duration::from_nanos(machine_time());
         }
         core::hint::spin_loop();
     }
@@ -152,7 +179,7 @@ fn wake_due() {
 
 fn arm(sleepers: &Sleepers) {
     if let Some(((deadline, _), _)) = sleepers.first_key_value() {
-        let _ = timer::set(*deadline);
+        let _ = timer::set(to_machine_time(*deadline));
     }
 }
 

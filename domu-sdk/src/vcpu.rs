@@ -28,12 +28,12 @@ use crate::{
     time,
 };
 use abi::errno::Errno;
-use alloc::{boxed::Box, sync::Arc};
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::{
     fmt,
     future::Future,
     pin::Pin,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     task::{Context, Poll},
 };
 use spin::Once;
@@ -125,7 +125,11 @@ fn claim() -> Result<usize, SpawnError> {
 fn start(vcpu: usize) -> Result<(), Errno> {
     let _starting = STARTING.lock();
     for index in [0, vcpu] {
-        SLOTS[index].port.try_call_once(|| events::Channel::bind_ipi_on(index as u32))?;
+        SLOTS[index].port.try_call_once(|| {
+            let channel = events::Channel::bind_ipi_on(index as u32)?;
+            channel.on_event(|_| park_if_asked());
+            Ok::<_, Errno>(channel)
+        })?;
     }
     if ops::is_up(vcpu as u32)? {
         return Ok(());
@@ -139,6 +143,48 @@ pub(crate) fn kick(vcpu: usize) {
     if let Some(port) = SLOTS[vcpu].port.get() {
         let _ = port.notify();
     }
+}
+
+/// Whether all vCPUs but the first are to stand still, and how many do.
+static PARK: AtomicBool = AtomicBool::new(false);
+static PARKED: AtomicUsize = AtomicUsize::new(0);
+
+/// The other vCPUs stand still, with events masked, until this is dropped.
+pub(crate) struct Parked(());
+
+/// Has all vCPUs but the first stand still; returns when they do. Called on the first, which holds no lock.
+pub(crate) fn park_others() -> Parked {
+    PARK.store(true, Ordering::Release);
+    let running = |&vcpu: &usize| SLOTS[vcpu].port.get().is_some() && ops::is_up(vcpu as u32) == Ok(true);
+    let others: Vec<usize> = (1..MAX_VCPUS).filter(running).collect();
+    others.iter().for_each(|&vcpu| kick(vcpu));
+    while PARKED.load(Ordering::Acquire) < others.len() {
+        crate::hypercall::sched::yield_now();
+    }
+    Parked(())
+}
+
+impl Drop for Parked {
+    fn drop(&mut self) {
+        PARK.store(false, Ordering::Release);
+        while PARKED.load(Ordering::Acquire) > 0 {
+            crate::hypercall::sched::yield_now();
+        }
+    }
+}
+
+/// In a vCPU's handler of kicks.
+fn park_if_asked() {
+    if current() == 0 || !PARK.load(Ordering::Acquire) {
+        return;
+    }
+    PARKED.fetch_add(1, Ordering::AcqRel);
+    // No hypercall: the state of a vCPU that stands here is its registers only.
+    while PARK.load(Ordering::Acquire) {
+        core::hint::spin_loop();
+    }
+    time::arm_again();
+    PARKED.fetch_sub(1, Ordering::AcqRel);
 }
 
 /// What a vCPU does but the first: its jobs, one after the other.

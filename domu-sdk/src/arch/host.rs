@@ -220,6 +220,24 @@ pub(crate) fn unmap_machine(_slots: &[u64], _address: u64) -> Result<(), Errno> 
     Ok(())
 }
 
+pub(crate) fn leave_shared_info() -> Result<(), Errno> {
+    Err(Errno::ENOSYS)
+}
+
+pub(crate) fn enter_shared_info() -> Result<(), Errno> {
+    Err(Errno::ENOSYS)
+}
+
+pub(crate) fn suspend() -> Result<bool, Errno> {
+    Err(Errno::ENOSYS)
+}
+
+pub(crate) fn reload_start_info() {}
+
+pub(crate) fn p2m_frames() -> impl Iterator<Item = crate::types::Pfn> {
+    core::iter::empty()
+}
+
 /// Vector number that stands for a SYSCALL of user mode.
 pub const SYSCALL_VECTOR: u64 = 0x102;
 

@@ -10,6 +10,9 @@
 //! **Trust.** The back end sees and writes granted buffers only, never other memory; data is copied. A back end that breaks the protocol
 //! gets every request of the device an error ([`Error::Broken`]). It can lie about the data, as any disk can.
 //!
+//! **Restore.** A disk outlives its domain's being saved and restored ([`crate::suspend`]): requests without an answer are sent again to the
+//! new back end, which must offer at least what the old one did.
+//!
 //! What both sides can is used: several queues, rings of several pages, up to 256 segments a request, grants that stay
 //! mapped. [`Options`] limits it.
 //!
@@ -31,6 +34,7 @@ mod ring;
 use crate::{
     hypercall::grant::GrantError,
     store,
+    suspend::{self, Reconnect},
     xenbus::{self, Frontend, State},
 };
 use abi::io::{
@@ -42,13 +46,15 @@ use abi::io::{
     protocols::XEN_IO_PROTO_ABI_NATIVE,
 };
 use alloc::{
+    boxed::Box,
     format,
     string::{String, ToString},
-    sync::Arc,
+    sync::{Arc, Weak},
     vec::Vec,
 };
 use core::{
     fmt,
+    pin::Pin,
     sync::atomic::{AtomicUsize, Ordering},
 };
 use pool::{Buffer, Pool};
@@ -190,7 +196,7 @@ pub struct Info {
 struct Inner {
     frontend: Frontend,
     info: Info,
-    barrier_only: bool,
+    offer: Offer,
     handle: u16,
     // Closed before the pool's grants end.
     queues: Vec<Arc<Queue>>,
@@ -248,8 +254,10 @@ impl Disk {
         let info = offer.info(&frontend).await?;
         frontend.set_state(State::Connected).await?;
         let (next, handle) = (AtomicUsize::new(0), number as u16);
-        let barrier_only = offer.barrier && !offer.flush;
-        Ok(Self { inner: Arc::new(Inner { frontend, info, barrier_only, handle, queues, next, pool }) })
+        let inner = Arc::new(Inner { frontend, info, offer, handle, queues, next, pool });
+        let registered: Weak<Inner> = Arc::downgrade(&inner);
+        suspend::register(registered);
+        Ok(Self { inner })
     }
 
     /// What the disk is like.
@@ -293,8 +301,11 @@ impl Disk {
         if !self.inner.info.flush {
             return Ok(());
         }
-        let operation =
-            if self.inner.barrier_only { BLKIF_OP_WRITE_BARRIER } else { BLKIF_OP_FLUSH_DISKCACHE };
+        let operation = if self.inner.offer.is_barrier_only() {
+            BLKIF_OP_WRITE_BARRIER
+        } else {
+            BLKIF_OP_FLUSH_DISKCACHE
+        };
         let handle = self.inner.handle;
         let fill = |id, _: &[Buffer]| slot(&BlkifRequest { operation, handle, id, ..Default::default() });
         self.send(Vec::new(), fill).await.map(|_| ())
@@ -449,6 +460,48 @@ impl Disk {
     }
 }
 
+impl Inner {
+    /// Connects to the back end of the restored domain, with the rings and buffers that there are.
+    async fn connect_again(&self) -> Result {
+        let (frontend, old) = (&self.frontend, &self.offer);
+        frontend.begin().await?;
+        let options = Options {
+            queues: old.queues,
+            ring_order: old.order,
+            persistent: old.persistent,
+            segments: old.segments,
+            buffers: 0,
+        };
+        let new = Offer::read(frontend, &options).await?;
+        let less = new.queues < old.queues || new.order < old.order || new.segments < old.segments;
+        if less || (old.flush && !new.flush) || frontend.backend() != self.pool.domain() {
+            return Err(Error::Unsupported);
+        }
+        self.queues.iter().for_each(|queue| queue.restart());
+        frontend.withdraw(&["ring-ref", "ring-page-order", "multi-queue-num-queues"]).await?;
+        frontend.publish(&new.answer(&self.queues), State::Initialised).await?;
+        frontend.wait_for(State::Connected).await?;
+        let sectors = new.info(frontend).await?.sectors;
+        if sectors < self.info.sectors {
+            return Err(Error::Range(0, self.info.sectors));
+        }
+        frontend.set_state(State::Connected).await?;
+        self.queues.iter().for_each(|queue| queue.notify());
+        Ok(())
+    }
+}
+
+impl Reconnect for Inner {
+    fn reconnect(self: Arc<Self>) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(async move {
+            if let Err(error) = self.connect_again().await {
+                log::error!("{} did not come back after a restore: {error}", self.frontend.path());
+                self.queues.iter().for_each(|queue| queue.end());
+            }
+        })
+    }
+}
+
 /// Whether so many segments need pages of descriptors.
 const fn is_indirect(segments: usize) -> bool {
     segments > BLKIF_MAX_SEGMENTS_PER_REQUEST as usize
@@ -474,6 +527,11 @@ struct Offer {
 }
 
 impl Offer {
+    /// Barriers stand in for flushes.
+    fn is_barrier_only(&self) -> bool {
+        self.barrier && !self.flush
+    }
+
     async fn read(device: &Frontend, options: &Options) -> Result<Self> {
         let direct = u16::from(BLKIF_MAX_SEGMENTS_PER_REQUEST);
         let indirect: u16 = device.back_number("feature-max-indirect-segments", 0).await?;

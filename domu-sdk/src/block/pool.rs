@@ -55,6 +55,11 @@ impl Pool {
         Self { domain, max, state: MaskedMutex::default(), waiting: WaitList::new() }
     }
 
+    /// The domain to which buffers are granted.
+    pub(super) fn domain(&self) -> DomId {
+        self.domain
+    }
+
     /// Takes `count` buffers, which is at most the pool's size; waits for them if need be.
     pub(super) async fn take(&self, count: usize) -> GrantResult<Vec<Buffer>> {
         poll_fn(|context| self.poll_take(count, context)).await

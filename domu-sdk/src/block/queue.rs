@@ -103,6 +103,17 @@ impl Queue {
         }
     }
 
+    /// Begins anew with another back end; the domain was restored, so the grants stand under their old numbers.
+    pub(super) fn restart(&self) {
+        self.receive();
+        self.ring.lock().restart();
+    }
+
+    /// Tells the back end that there may be requests.
+    pub(super) fn notify(&self) {
+        let _ = self.channel.notify();
+    }
+
     /// Ends the queue: everybody who waits gets an error.
     pub(super) fn end(&self) {
         self.ring.lock().end();

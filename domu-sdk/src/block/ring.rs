@@ -30,7 +30,7 @@ pub(super) type Answer = (i16, Vec<Buffer>);
 #[derive(Debug)]
 enum Flight {
     Free,
-    Flying { waker: Option<Waker>, buffers: Vec<Buffer>, awaited: bool },
+    Flying { slot: Slot, waker: Option<Waker>, buffers: Vec<Buffer>, awaited: bool },
     Landed(Answer),
 }
 
@@ -72,16 +72,36 @@ impl Ring {
         }
         let Some(number) = self.free.pop() else { return Ok(None) };
         let slot = fill(number.into(), buffers);
-        let old = self.indices.req_prod_pvt;
-        self.memory.write(slot_offset(old, self.indices.nr_ents, SLOT_SIZE), &slot);
         self.flights[usize::from(number)] =
-            Flight::Flying { waker: None, buffers: core::mem::take(buffers), awaited: true };
+            Flight::Flying { slot, waker: None, buffers: core::mem::take(buffers), awaited: true };
+        Ok(Some((number, self.put(&slot))))
+    }
+
+    /// Puts a slot into the ring, which has room; whether the back end waits for a signal.
+    fn put(&mut self, slot: &Slot) -> bool {
+        let old = self.indices.req_prod_pvt;
+        self.memory.write(slot_offset(old, self.indices.nr_ents, SLOT_SIZE), slot);
         let new = old.wrapping_add(1);
         self.indices.req_prod_pvt = new;
         self.memory.store_u32(offset_of!(Sring, req_prod), new);
         fence(Ordering::SeqCst);
         let event = self.memory.load_u32(offset_of!(Sring, req_event));
-        Ok(Some((number, must_notify(old, new, event))))
+        must_notify(old, new, event)
+    }
+
+    /// Begins anew with a back end that knows nothing of the old one: every request under way is in the ring again, in any order, as
+    /// requests under way are. What was answered before must have been received.
+    pub(super) fn restart(&mut self) {
+        self.memory.put(0, &Sring::initial());
+        self.indices = FrontRing::new(self.indices.nr_ents);
+        let again = |flight: &Flight| match flight {
+            Flight::Flying { slot, .. } => Some(*slot),
+            _ => None,
+        };
+        let slots: Vec<Slot> = self.flights.iter().filter_map(again).collect();
+        for slot in slots {
+            self.put(&slot);
+        }
     }
 
     /// The answer to a request, or where to be woken for it.
@@ -164,7 +184,7 @@ impl Ring {
             Some(place @ Flight::Flying { .. }) => place,
             _ => return Err(self.end()),
         };
-        let Flight::Flying { waker, buffers, awaited } = core::mem::replace(place, Flight::Free) else {
+        let Flight::Flying { waker, buffers, awaited, .. } = core::mem::replace(place, Flight::Free) else {
             return Err(Broken);
         };
         if awaited {
@@ -308,6 +328,31 @@ mod tests {
         back.answer(id, 0);
         ring.receive(&mut vec![]).expect("sound");
         assert_eq!((ring.under_way(), ring.free.len()), (0, 32));
+    }
+
+    #[test]
+    fn a_new_back_end_gets_what_has_no_answer() {
+        let (mut ring, mut back) = pair(1);
+        let numbers: Vec<u16> = (0..5).map(|_| submit(&mut ring).expect("room").0).collect();
+        for _ in 0..3 {
+            back.take().expect("request");
+        }
+        back.answer(numbers[1].into(), -2);
+        ring.receive(&mut vec![]).expect("sound");
+        ring.restart();
+        let mut back = Back { memory: ring.memory.clone(), indices: BackRing::attach(ring.slots(), 0) };
+        let mut ids = Vec::new();
+        while let Some(id) = back.take() {
+            ids.push(id as u16);
+            back.answer(id, 0);
+        }
+        ids.sort_unstable();
+        let mut wanted = [numbers[0], numbers[2], numbers[3], numbers[4]];
+        wanted.sort_unstable();
+        assert_eq!(ids, wanted);
+        ring.receive(&mut vec![]).expect("sound");
+        let seen: Vec<_> = numbers.iter().map(|&number| status(&mut ring, number)).collect();
+        assert_eq!(seen, [Some(0), Some(-2), Some(0), Some(0), Some(0)]);
     }
 
     #[test]

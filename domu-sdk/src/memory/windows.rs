@@ -22,7 +22,7 @@ static ADDRESSES: MaskedMutex<Option<FreeSet<'static>>> = MaskedMutex::new(None)
 #[derive(Debug)]
 pub(crate) struct Window {
     first: u64,
-    /// Machine address of each page's level-1 entry.
+    /// Where each page's level-1 entry is, see [`arch::window_slot`].
     slots: Vec<u64>,
 }
 
@@ -103,7 +103,7 @@ impl Drop for Window {
     }
 }
 
-/// Machine address of the level-1 entry of an address; missing tables are made.
+/// Where the level-1 entry of an address is, see [`arch::window_slot`]; missing tables are made.
 pub(crate) fn window_slot(address: u64) -> Result<u64, Errno> {
     let _tables = TABLES.lock();
     arch::window_slot(address, take_table)

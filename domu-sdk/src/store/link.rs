@@ -14,10 +14,11 @@ use crate::{
     memory::SharedMem,
     ring::{Broken, ByteRing},
     sync::MaskedMutex,
+    types::Port,
 };
 use abi::{
     errno::Errno,
-    io::xs_wire::{XENSTORE_RING_SIZE, XS_ERROR, XS_WATCH_EVENT, XenstoreDomainInterface},
+    io::xs_wire::{XENSTORE_RING_SIZE, XS_ERROR, XS_WATCH, XS_WATCH_EVENT, XenstoreDomainInterface},
 };
 use alloc::{
     collections::{BTreeMap, VecDeque},
@@ -60,8 +61,48 @@ struct State {
     incoming: Assembler,
     /// Requests that somebody waits for, and the answers that came.
     answers: BTreeMap<u32, Option<Message>>,
-    watches: BTreeMap<String, WatchQueue>,
+    /// By token: the node, and where reports go.
+    watches: BTreeMap<String, (String, WatchQueue)>,
+    /// Transactions that were begun and have not ended.
+    transactions: usize,
+    /// Nothing new is asked, see [`Link::hold`].
+    held: bool,
     broken: bool,
+}
+
+/// The connection rests until this is dropped, see [`Link::hold`].
+pub(crate) struct Held {
+    link: &'static Link,
+}
+
+impl Held {
+    /// The domain was restored: the other side knows nothing of this one. What is left in the rings is forgotten, and all watches are
+    /// registered anew; so all of them report.
+    pub(crate) fn restart(&self, port: Port) {
+        self.link.channel.adopt_anew(port);
+        let mut state = self.link.state.lock();
+        state.outgoing.clear();
+        state.incoming = Assembler::default();
+        state.broken = false;
+        let page = &self.link.page;
+        page.store_u32(ANSWERS.consumer, page.load_u32(ANSWERS.producer));
+        let watches: Vec<(String, String)> =
+            state.watches.iter().map(|(token, (path, _))| (path.clone(), token.clone())).collect();
+        for (path, token) in watches {
+            let parts: [&[u8]; 4] = [path.as_bytes(), b"\0", token.as_bytes(), b"\0"];
+            if state.enqueue(XS_WATCH, 0, &parts, false).is_err() {
+                log::error!("the watch of {path} cannot be registered again");
+            }
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.link.state.lock().held = false;
+        self.link.pump();
+        self.link.waiting.wake_all();
+    }
 }
 
 /// A request that somebody waits for; forgotten when dropped.
@@ -72,7 +113,15 @@ struct Expected<'a> {
 
 impl Drop for Expected<'_> {
     fn drop(&mut self) {
-        self.link.state.lock().answers.remove(&self.number);
+        let held = {
+            let mut state = self.link.state.lock();
+            state.answers.remove(&self.number);
+            state.held
+        };
+        if held {
+            // Who waits for the connection to come to rest looks again.
+            self.link.waiting.wake_all();
+        }
     }
 }
 
@@ -83,7 +132,15 @@ impl Link {
 
     /// Sends a request and waits for its answer's payload.
     pub(super) async fn request(&self, kind: u32, transaction: u32, parts: &[&[u8]]) -> Result<Vec<u8>> {
-        let number = self.state.lock().enqueue(kind, transaction, parts, true)?;
+        let number = loop {
+            {
+                let mut state = self.state.lock();
+                if transaction != 0 || !state.held {
+                    break state.enqueue(kind, transaction, parts, true)?;
+                }
+            }
+            self.wait(|| (!self.state.lock().held).then_some(())).await?;
+        };
         let _expected = Expected { link: self, number };
         let answer = self.wait(|| self.state.lock().answers.get_mut(&number)?.take()).await?;
         if answer.header.type_ == XS_ERROR {
@@ -94,9 +151,35 @@ impl Link {
 
     /// Sends a request whose answer nobody waits for.
     pub(super) fn tell(&self, kind: u32, transaction: u32, parts: &[&[u8]]) {
-        if self.state.lock().enqueue(kind, transaction, parts, false).is_ok() {
+        let sent = {
+            let mut state = self.state.lock();
+            // What says nothing within a transaction ends a watch: it is forgotten here already.
+            !(state.held && transaction == 0) && state.enqueue(kind, transaction, parts, false).is_ok()
+        };
+        if sent {
             self.pump();
         }
+    }
+
+    /// Lets the connection come to rest: returns when every request has its answer and every transaction has ended. What is asked from
+    /// now on waits.
+    pub(super) async fn hold(&'static self) -> Result<Held> {
+        self.state.lock().held = true;
+        let held = Held { link: self };
+        self.wait(|| {
+            let state = self.state.lock();
+            let asked = !state.answers.is_empty() || !state.outgoing.is_empty() || state.transactions > 0;
+            (!asked && REQUESTS.used(&self.page) == Ok(0)).then_some(())
+        })
+        .await?;
+        Ok(held)
+    }
+
+    /// A transaction began, or ended.
+    pub(super) fn transaction(&self, began: bool) {
+        let mut state = self.state.lock();
+        state.transactions =
+            if began { state.transactions + 1 } else { state.transactions.saturating_sub(1) };
     }
 
     /// Pumps until `ready` has something.
@@ -115,11 +198,11 @@ impl Link {
     }
 
     /// A new watch: its token, and where its reports go.
-    pub(super) fn new_watch(&self) -> (String, WatchQueue) {
+    pub(super) fn new_watch(&self, path: &str) -> (String, WatchQueue) {
         let mut state = self.state.lock();
         state.last_watch += 1;
         let (token, queue) = (format!("w{}", state.last_watch), WatchQueue::default());
-        state.watches.insert(token.clone(), queue.clone());
+        state.watches.insert(token.clone(), (String::from(path), queue.clone()));
         (token, queue)
     }
 
@@ -213,7 +296,7 @@ impl State {
             let mut parts = message.payload.split(|&byte| byte == 0);
             let (path, token) = (parts.next().unwrap_or(&[]), parts.next().unwrap_or(&[]));
             let queue = core::str::from_utf8(token).ok().and_then(|token| self.watches.get(token));
-            if let Some(queue) = queue {
+            if let Some((_, queue)) = queue {
                 queue.lock().push_back(String::from_utf8_lossy(path).into_owned());
             }
         } else if let Some(answer) = self.answers.get_mut(&message.header.req_id) {

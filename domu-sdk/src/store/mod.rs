@@ -40,6 +40,7 @@ use alloc::{
     vec::Vec,
 };
 use core::{fmt, ops::Deref};
+pub(crate) use link::Held;
 use link::Link;
 use spin::Once;
 
@@ -188,17 +189,27 @@ impl Store {
 
     /// Reports changes of a node and of all below it. The first report comes at once.
     pub async fn watch(&self, path: &str) -> Result<Watch> {
-        let (token, queue) = self.link.new_watch();
+        let (token, queue) = self.link.new_watch(path);
         let watch = Watch { link: self.link, path: path.to_string(), token, queue };
-        self.link.request(XS_WATCH, 0, &[path.as_bytes(), b"\0", watch.token.as_bytes(), b"\0"]).await?;
-        Ok(watch)
+        let parts: [&[u8]; 4] = [path.as_bytes(), b"\0", watch.token.as_bytes(), b"\0"];
+        match self.link.request(XS_WATCH, 0, &parts).await {
+            // It is there already if the domain was restored just before.
+            Ok(_) | Err(Error::Refused(Errno::EEXIST)) => Ok(watch),
+            Err(error) => Err(error),
+        }
     }
 
     /// Starts a transaction: what is done through it is seen by others at its end, all or nothing.
     pub async fn transaction(&self) -> Result<Transaction> {
         let number = text(self.link.request(XS_TRANSACTION_START, 0, &[b"\0"]).await?)?;
         let transaction = number.parse().map_err(|_| Error::Malformed)?;
+        self.link.transaction(true);
         Ok(Transaction { store: Store { link: self.link, transaction }, open: true })
+    }
+
+    /// Lets the connection come to rest, for as long as the value is kept.
+    pub(crate) async fn hold(&self) -> Result<Held> {
+        self.link.hold().await
     }
 
     /// Writes a grant reference and an event channel, as front ends do.
@@ -231,8 +242,10 @@ pub struct Transaction {
 impl Transaction {
     /// Ends the transaction. `false`: somebody else changed what it had read, nothing was done; try again from the start.
     pub async fn commit(mut self) -> Result<bool> {
+        let answer = self.store.ask(XS_TRANSACTION_END, &[b"T\0"]).await;
         self.open = false;
-        match self.store.ask(XS_TRANSACTION_END, &[b"T\0"]).await {
+        self.store.link.transaction(false);
+        match answer {
             Ok(_) => Ok(true),
             Err(Error::Refused(Errno::EAGAIN)) => Ok(false),
             Err(error) => Err(error),
@@ -252,6 +265,7 @@ impl Drop for Transaction {
     fn drop(&mut self) {
         if self.open {
             self.store.link.tell(XS_TRANSACTION_END, self.store.transaction, &[b"F\0"]);
+            self.store.link.transaction(false);
         }
     }
 }

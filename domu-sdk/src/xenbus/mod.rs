@@ -24,6 +24,8 @@
 
 use crate::{
     store::{self, Store},
+    suspend,
+    sync::MaskedMutex,
     types::DomId,
 };
 use abi::errno::Errno;
@@ -31,6 +33,7 @@ pub use abi::io::xenbus::XenbusState as State;
 use alloc::{
     format,
     string::{String, ToString},
+    sync::Arc,
     vec::Vec,
 };
 use core::{fmt, str::FromStr};
@@ -88,13 +91,35 @@ pub async fn list(class: &str) -> Result<Vec<u32>> {
     Ok(numbers)
 }
 
+impl Back {
+    async fn read(store: &Store, front: &str) -> Result<Self> {
+        let restored = suspend::restored();
+        let read = async |key: &str| store.read_text(&format!("{front}/{key}")).await;
+        let folder = match read("backend").await {
+            Err(store::Error::Refused(Errno::ENOENT)) => return Err(Error::NoDevice(front.to_string())),
+            other => other?,
+        };
+        let domain = read("backend-id").await?;
+        let number = domain.trim().parse().map_err(|_| Error::Value("backend-id".to_string(), domain))?;
+        Ok(Self { folder, domain: DomId(number), restored })
+    }
+}
+
 /// A device of this domain.
 #[derive(Clone, Debug)]
 pub struct Frontend {
     store: Store,
     front: String,
-    back: String,
+    back: Arc<MaskedMutex<Back>>,
+}
+
+/// Where the back end is. It moves when this domain is restored.
+#[derive(Clone, Debug)]
+struct Back {
+    folder: String,
     domain: DomId,
+    /// How often this domain had been restored when this was read.
+    restored: u32,
 }
 
 impl Frontend {
@@ -102,19 +127,31 @@ impl Frontend {
     pub async fn open(class: &str, number: u32) -> Result<Self> {
         let store = the_store()?;
         let front = format!("device/{class}/{number}");
-        let read = async |key: &str| store.read_text(&format!("{front}/{key}")).await;
-        let back = match read("backend").await {
-            Err(store::Error::Refused(Errno::ENOENT)) => return Err(Error::NoDevice(front)),
-            other => other?,
-        };
-        let domain = read("backend-id").await?;
-        let number = domain.trim().parse().map_err(|_| Error::Value("backend-id".to_string(), domain))?;
-        Ok(Self { store, front, back, domain: DomId(number) })
+        let back = Back::read(&store, &front).await?;
+        Ok(Self { store, front, back: Arc::new(MaskedMutex::new(back)) })
     }
 
     /// The domain that serves the device.
     pub fn backend(&self) -> DomId {
-        self.domain
+        self.back.lock().domain
+    }
+
+    /// The back end's directory.
+    fn back(&self) -> String {
+        self.back.lock().folder.clone()
+    }
+
+    /// Looks where the back end is, if this domain was restored since it was looked last. A device that is gone stays where it was.
+    async fn refresh(&self) -> Result {
+        if self.back.lock().restored == suspend::restored() {
+            return Ok(());
+        }
+        match Back::read(&self.store, &self.front).await {
+            Ok(back) => *self.back.lock() = back,
+            Err(Error::NoDevice(_)) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
     }
 
     /// The device's directory in this domain's home.
@@ -129,7 +166,7 @@ impl Frontend {
 
     /// The state the back end is in.
     pub async fn back_state(&self) -> Result<State> {
-        self.state_at(&self.back).await
+        self.state_at(&self.back()).await
     }
 
     async fn state_at(&self, folder: &str) -> Result<State> {
@@ -148,11 +185,19 @@ impl Frontend {
 
     /// Waits until `decide` makes something of the back end's state; it is asked at once, and after each change.
     pub async fn wait<T>(&self, mut decide: impl FnMut(State) -> Option<Result<T>>) -> Result<T> {
-        let watch = self.store.watch(&format!("{}/state", self.back)).await?;
         loop {
-            watch.next().await?;
-            if let Some(outcome) = decide(self.back_state().await?) {
-                return outcome;
+            self.refresh().await?;
+            let back = self.back();
+            let watch = self.store.watch(&format!("{back}/state")).await?;
+            loop {
+                watch.next().await?;
+                self.refresh().await?;
+                if self.back() != back {
+                    break;
+                }
+                if let Some(outcome) = decide(self.back_state().await?) {
+                    return outcome;
+                }
             }
         }
     }
@@ -207,7 +252,7 @@ impl Frontend {
 
     /// What the back end says under `key`, if anything.
     pub async fn back_text(&self, key: &str) -> Result<Option<String>> {
-        match self.store.read_text(&format!("{}/{key}", self.back)).await {
+        match self.store.read_text(&format!("{}/{key}", self.back())).await {
             Ok(text) => Ok(Some(text)),
             Err(store::Error::Refused(Errno::ENOENT)) => Ok(None),
             Err(error) => Err(error.into()),

@@ -1,10 +1,21 @@
 //! What the loader put into memory: the image itself, `start_info`, the module, the boot stack.
 
+use crate::memory::layout::{IMAGE_BASE, PAGE_SIZE};
 use abi::xen::{SIF_MOD_START_PFN, StartInfo};
-use core::ops::Range;
+use alloc::boxed::Box;
+use core::{
+    ops::Range,
+    ptr::null_mut,
+    sync::atomic::{AtomicPtr, AtomicU64, Ordering},
+};
 use spin::Once;
 
-static START_INFO: Once<StartInfo> = Once::new();
+/// The copy that was made at the start.
+static FIRST: Once<StartInfo> = Once::new();
+/// The newest copy: that one, or one made after the domain was restored. Copies stay for ever.
+static NEWEST: AtomicPtr<StartInfo> = AtomicPtr::new(null_mut());
+/// Frame of the page.
+static FRAME: AtomicU64 = AtomicU64::new(0);
 
 unsafe extern "C" {
     static boot_stack: u8;
@@ -22,12 +33,27 @@ unsafe extern "C" {
 /// `start_info` is the address that the loader passed, and the page is as the loader left it.
 pub(super) unsafe fn set_start_info(start_info: *const StartInfo) {
     // SAFETY: the caller's promise.
-    START_INFO.call_once(|| unsafe { start_info.read() });
+    let first = FIRST.call_once(|| unsafe { start_info.read() });
+    FRAME.store((start_info.addr() as u64 - IMAGE_BASE) / PAGE_SIZE as u64, Ordering::Relaxed);
+    NEWEST.store(core::ptr::from_ref(first).cast_mut(), Ordering::Release);
 }
 
-/// What the loader told about the domain; a copy.
+/// What the loader told about the domain, or who restored it; a copy.
 pub fn start_info() -> &'static StartInfo {
-    START_INFO.get().expect("start_info is kept before anything else runs")
+    let newest = NEWEST.load(Ordering::Acquire);
+    assert!(!newest.is_null(), "start_info is kept before anything else runs");
+    // SAFETY: only addresses of values that stay for ever, and that nobody changes, are stored there.
+    unsafe { &*newest }
+}
+
+/// The frame in which `start_info` is.
+pub(super) fn start_info_frame() -> u64 {
+    FRAME.load(Ordering::Relaxed)
+}
+
+/// Has [`start_info`] tell something else from now on.
+pub(super) fn replace_start_info(info: StartInfo) {
+    NEWEST.store(Box::into_raw(Box::new(info)), Ordering::Release);
 }
 
 /// Bytes of the command line, up to its zero.

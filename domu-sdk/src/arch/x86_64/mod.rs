@@ -6,6 +6,7 @@ mod image;
 mod paging;
 mod panic;
 mod stubs;
+mod suspend;
 mod syscall;
 mod user;
 mod vcpu;
@@ -27,6 +28,7 @@ pub use stubs::{
     EVENT_VECTOR, FAILSAFE_VECTOR, SYSCALL_VECTOR, TrapFrame, VECTORS, callback_stubs, trap_stub,
 };
 pub(crate) use stubs::{probe_read, probe_write};
+pub(crate) use suspend::{enter_shared_info, leave_shared_info, p2m_frames, reload_start_info, suspend};
 pub use syscall::hypercall as raw_hypercall;
 pub(crate) use user::{UserContext, enter as enter_user, forget_root as forget_user_root};
 pub(crate) use vcpu::{start_vcpu, vcpu_index};
@@ -35,12 +37,11 @@ pub(crate) use virtio::{Configuration, Machine};
 
 use abi::{
     errno::Errno,
-    xen::{SharedInfo, StartInfo, UVMF_INVLPG, VcpuInfo, hypercall},
+    xen::{SharedInfo, StartInfo, UVMF_ALL, UVMF_INVLPG, VcpuInfo, hypercall},
 };
 use core::{arch::asm, cell::UnsafeCell, mem::offset_of, ptr::NonNull};
 
 use super::SharedMem;
-use crate::memory::layout::pte;
 
 /// A page of the image that is given another meaning by remapping it; its bytes are never a Rust object.
 #[repr(C, align(4096))]
@@ -92,10 +93,15 @@ extern "C" fn start_rust(start_info: *const StartInfo) -> ! {
 
 /// Maps the shared page and puts a guard page under the boot stack.
 pub(crate) fn map_shared_info() -> Result<(), Errno> {
-    let entry = (start_info().shared_info & pte::FRAME_MASK) | pte::READ_WRITE;
-    call(hypercall::UPDATE_VA_MAPPING, [SHARED_INFO.address(), entry, UVMF_INVLPG, 0, 0])?;
+    enter_shared_info()?;
     call(hypercall::UPDATE_VA_MAPPING, [image::stack().start - 4096, 0, UVMF_INVLPG, 0, 0])?;
     Ok(())
+}
+
+/// Maps something at the address of the page shared with the hypervisor, for all vCPUs.
+fn map_shared_info_entry(entry: u64) -> Result<(), Errno> {
+    let flags = UVMF_INVLPG | UVMF_ALL;
+    call(hypercall::UPDATE_VA_MAPPING, [SHARED_INFO.address(), entry, flags, 0, 0]).map(|_| ())
 }
 
 /// The page shared with the hypervisor, laid out as [`SharedInfo`].

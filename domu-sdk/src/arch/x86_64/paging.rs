@@ -91,6 +91,11 @@ fn max_machine() -> u64 {
     max
 }
 
+/// Forgets what was asked about the machine: it may be another one.
+pub(super) fn forget_machine() {
+    MAX_MACHINE.store(0, Ordering::Relaxed);
+}
+
 /// Address at which a frame that the loader mapped can be read.
 fn boot_address(pfn: u64) -> u64 {
     IMAGE_BASE + pfn * PAGE_SIZE as u64
@@ -220,7 +225,8 @@ fn update(requests: &[MmuUpdate], domain: u16) -> Result<(), (usize, Errno)> {
     }
 }
 
-/// Machine address of the level-1 entry of a window address; missing tables are made.
+/// Where the level-1 entry of a window address is: the frame of its table, numbered as the domain does, and the offset there. Missing
+/// tables are made. It stays right when the domain is restored elsewhere.
 pub(crate) fn window_slot(address: u64, mut new_table: impl FnMut() -> Option<u64>) -> Result<u64, Errno> {
     let mut table = root();
     for level in [4, 3, 2] {
@@ -232,7 +238,13 @@ pub(crate) fn window_slot(address: u64, mut new_table: impl FnMut() -> Option<u6
         }
         table = entry_frame(entry);
     }
+    let table = machine_to_pfn(table).ok_or(Errno::EFAULT)?;
     Ok((table << 12) + 8 * table_index(address, 1) as u64)
+}
+
+/// The machine address of an entry that [`window_slot`] found.
+fn slot_machine(slot: u64) -> u64 {
+    pfn_to_machine(slot >> 12) << 12 | slot & 0xfff
 }
 
 /// Makes a frame fit to become a page table: empty, and nowhere writable.
@@ -309,7 +321,8 @@ fn write_direct(pfns: &[u64], entry: impl Fn(u64) -> u64) -> Result<(), Errno> {
     for pfns in pfns.chunks(BATCH) {
         let mut batch = [MmuUpdate { ptr: 0, val: 0 }; BATCH];
         for (request, &pfn) in batch.iter_mut().zip(pfns) {
-            *request = MmuUpdate { ptr: window_slot(direct_address(pfn), || None)?, val: entry(pfn) };
+            let slot = window_slot(direct_address(pfn), || None)?;
+            *request = MmuUpdate { ptr: slot_machine(slot), val: entry(pfn) };
         }
         update(&batch[..pfns.len()], DOMID_SELF).map_err(|(_, errno)| errno)?;
     }
@@ -323,7 +336,7 @@ fn hook_new_table(pfn: u64, slot: u64) -> Result<u64, Errno> {
     Ok(entry)
 }
 
-/// Writes entries for consecutive pages: `slots` gives the machine address of each level-1 entry, `frames` what to map.
+/// Writes entries for consecutive pages: `slots` says where each level-1 entry is ([`window_slot`]), `frames` what to map.
 pub(crate) fn map_machine(
     slots: &[u64],
     frames: &[u64],
@@ -335,7 +348,7 @@ pub(crate) fn map_machine(
     for (slots, frames) in slots.chunks(BATCH).zip(frames.chunks(BATCH)) {
         let mut batch = [MmuUpdate { ptr: 0, val: 0 }; BATCH];
         for ((request, slot), frame) in batch.iter_mut().zip(slots).zip(frames) {
-            *request = MmuUpdate { ptr: *slot, val: frame << 12 | flags };
+            *request = MmuUpdate { ptr: slot_machine(*slot), val: frame << 12 | flags };
         }
         update(&batch[..frames.len()], domain)
             .map_err(|(index, errno)| MapError { index: done + index, errno })?;
@@ -349,7 +362,7 @@ pub(crate) fn unmap_machine(slots: &[u64], address: u64) -> Result<(), Errno> {
     for slots in slots.chunks(BATCH) {
         let mut batch = [MmuUpdate { ptr: 0, val: 0 }; BATCH];
         for (request, slot) in batch.iter_mut().zip(slots) {
-            *request = MmuUpdate { ptr: *slot, val: 0 };
+            *request = MmuUpdate { ptr: slot_machine(*slot), val: 0 };
         }
         update(&batch[..slots.len()], DOMID_SELF).map_err(|(_, errno)| errno)?;
     }

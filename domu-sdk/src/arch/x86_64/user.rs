@@ -184,6 +184,22 @@ pub(crate) fn forget_root() {
     }
 }
 
+/// Numbers the user roots as the domain does, for the time in which machine frames may change. Only one vCPU runs.
+pub(super) fn release_roots() {
+    for root in &ROOTS {
+        let pfn = super::machine_to_pfn(root.load(Ordering::Relaxed));
+        root.store(pfn.unwrap_or(0), Ordering::Relaxed);
+    }
+}
+
+/// Undoes [`release_roots`], with the machine frames of now.
+pub(super) fn recall_roots() {
+    for root in &ROOTS {
+        let pfn = root.load(Ordering::Relaxed);
+        root.store(if pfn == 0 { 0 } else { super::pfn_to_machine(pfn) }, Ordering::Relaxed);
+    }
+}
+
 /// Called by the dispatcher for a frame of user mode: the stack pointer with which to end `enter`; 0 if none is under way.
 pub(super) fn leave(frame: &TrapFrame) -> u64 {
     let rsp = ENTERED[super::vcpu_index()].swap(0, Ordering::Relaxed);
