@@ -8,6 +8,7 @@
 //! | `debian.cpio`, `grub.cpio`, `broken.cpio` | initrds for Dom0 with these guests |
 //! | `tests.cpio`, `hostile.cpio` | the guests of `tests/guests`; the hostile one, its neighbour and a script |
 //! | `block.cpio`, `net.cpio` | guests with disks, guests with network interfaces |
+//! | `tour.cpio` | the guests of `examples` |
 //! | `smp.cpio` | Debian's kernel with four CPUs, and two small guests beside it |
 //! | `conformance.cpio` | the kernels of `tests/conformance` as guests |
 //! | `broken/NAME` | kernels that must be refused |
@@ -22,8 +23,9 @@ use crate::provide::upstream::{Upstream, unpack_gzip};
 use crate::say;
 use anyhow::{Context, Result, ensure};
 use runner::cases::hostile::{ATTEMPTS, NEIGHBOUR, SCRIPT_FILE, script};
-use runner::cases::{block, net};
+use runner::cases::{block, examples as tour, net};
 use std::path::Path;
+use std::process::Command;
 
 /// First process of the Linux guest. It greets with a line that only a running userland can compute.
 const LINUX_INIT: &str = r#"#!/bin/busybox sh
@@ -266,6 +268,34 @@ pub fn block(paths: &Paths) -> Result<()> {
     described(paths, block::ARCHIVE, block::KERNELS, block::GUESTS)
 }
 
+/// Prepares an initrd with the guests of the folder `examples`, and what they work on.
+///
+/// # Errors
+/// If a guest was not built, or the site cannot be packed.
+pub fn tour(paths: &Paths) -> Result<()> {
+    let files = [
+        (tour::PROGRAM, read(&paths.image.join("user/program"))?),
+        (tour::SITE, site(&paths.image.join("site"))?),
+    ];
+    with_files(paths, tour::ARCHIVE, tour::KERNELS, tour::GUESTS, &files)
+}
+
+/// The files that the example `files` serves, packed.
+fn site(folder: &Path) -> Result<Vec<u8>> {
+    for (path, len) in tour::PAGES {
+        let bytes = match *path {
+            "index.html" => tour::GREETING.into(),
+            _ => (0..*len).map(|n| (n * 7) as u8).collect::<Vec<u8>>(),
+        };
+        write(&folder.join(path), &bytes)?;
+    }
+    let packed = folder.with_extension("tar");
+    say::output(
+        Command::new("tar").args(["--format=ustar", "-cf"]).arg(&packed).arg("-C").arg(folder).arg("."),
+    )?;
+    read(&packed)
+}
+
 /// Prepares an initrd with guests that have network interfaces.
 ///
 /// # Errors
@@ -300,8 +330,22 @@ fn linux_net(paths: &Paths, software: &Upstream) -> Result<()> {
 
 /// Packs kernels, and the configurations of the guests that use them.
 fn described(paths: &Paths, name: &str, kernels: &[&str], guests: &[block::Guest]) -> Result<()> {
+    with_files(paths, name, kernels, guests, &[])
+}
+
+/// Packs kernels, the configurations of the guests that use them, and more files.
+fn with_files(
+    paths: &Paths,
+    name: &str,
+    kernels: &[&str],
+    guests: &[block::Guest],
+    files: &[(&str, Vec<u8>)],
+) -> Result<()> {
     let mut archive = Archive::default();
     archive.folder("guests")?;
+    for (path, bytes) in files {
+        archive.file(path, 0o644, bytes)?;
+    }
     for kernel in kernels {
         archive.file_from(&format!("guests/{kernel}"), 0o755, &paths.image.join("guests").join(kernel))?;
     }

@@ -12,7 +12,7 @@
 //! assert_eq!(case.name, "shell");
 //! ```
 
-use crate::http::Body;
+use crate::http::{self, Body};
 use crate::qemu::DEFAULT_CPU;
 
 /// The hypervisor under a test.
@@ -48,8 +48,10 @@ pub enum Step {
     Expect(String, u64),
     /// Type a text on the serial console.
     Type(String),
-    /// Ask for a page over the machine's network; it must be like this, within so many seconds.
+    /// Send a request over the machine's network; the answer must be like this, within so many seconds.
     Fetch(String, Body, u64),
+    /// Open so many connections over the machine's network that ask by half, until the end.
+    Stall(usize),
 }
 
 /// How the machine must end after the last step.
@@ -222,8 +224,21 @@ impl Case {
 
     /// Next, `GET path` over the machine's network card must be answered like this within `seconds`.
     #[must_use]
-    pub fn fetch(mut self, path: &str, body: Body, seconds: u64) -> Self {
-        self.steps.push(Step::Fetch(path.into(), body, seconds));
+    pub fn fetch(self, path: &str, body: Body, seconds: u64) -> Self {
+        self.ask(&http::get(path), body, seconds)
+    }
+
+    /// Next, this request over the machine's network card must be answered like this within `seconds`.
+    #[must_use]
+    pub fn ask(mut self, request: &str, body: Body, seconds: u64) -> Self {
+        self.steps.push(Step::Fetch(request.into(), body, seconds));
+        self
+    }
+
+    /// Next, `count` clients connect over the machine's network card, send half a request, and stay.
+    #[must_use]
+    pub fn stall(mut self, count: usize) -> Self {
+        self.steps.push(Step::Stall(count));
         self
     }
 

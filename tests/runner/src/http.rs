@@ -12,8 +12,15 @@ pub enum Body {
     Text(String),
     /// So many bytes, byte number *n* being the low byte of *n* times 7.
     Pattern(u64),
-    /// Status 404.
-    Missing,
+    /// Status 206, and the same bytes from the first number on, before the second.
+    Part(u64, u64),
+    /// This status.
+    Status(u16),
+}
+
+/// A request for a page.
+pub fn get(path: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: guest\r\nConnection: close\r\n\r\n")
 }
 
 /// A port of this host that nobody uses at the moment.
@@ -31,26 +38,42 @@ pub fn card(port: u16) -> Vec<String> {
     ["-netdev", &network, "-device", "virtio-net-pci,netdev=n0"].map(String::from).into()
 }
 
-/// Asks for a page until `until`. `Ok(None)` if the answer is as it must be, `Ok(Some(why))` if it is not.
+/// Sends a request until `until`. `Ok(None)` if the answer is as it must be, `Ok(Some(why))` if it is not.
 ///
 /// # Errors
 /// Never at present; other errors are answers that did not come.
-pub fn fetch(port: u16, path: &str, body: &Body, until: Instant) -> Result<Option<String>> {
+pub fn fetch(port: u16, request: &str, body: &Body, until: Instant) -> Result<Option<String>> {
     loop {
         let left = until.saturating_duration_since(Instant::now());
-        match get(port, path, left.max(Duration::from_millis(10))) {
-            Ok((status, bytes)) => return Ok(judge(path, body, &status, &bytes)),
-            Err(error) if left.is_zero() => return Ok(Some(format!("GET {path}: {error:#}"))),
+        match ask(port, request, left.max(Duration::from_millis(10))) {
+            Ok((status, bytes)) => return Ok(judge(request, body, &status, &bytes)),
+            Err(error) if left.is_zero() => return Ok(Some(format!("{}: {error:#}", first_line(request)))),
             Err(_) => std::thread::sleep(Duration::from_millis(200).min(left)),
         }
     }
 }
 
-fn get(port: u16, path: &str, limit: Duration) -> Result<(String, Vec<u8>)> {
+/// Opens connections that send half a request and then nothing more, for as long as the value lives.
+///
+/// # Errors
+/// If this host refuses one.
+pub fn stall(port: u16, count: usize) -> Result<Vec<TcpStream>> {
+    let one = |_| -> Result<TcpStream> {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).context("connecting")?;
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: ").context("asking by half")?;
+        Ok(stream)
+    };
+    (0..count).map(one).collect()
+}
+
+fn first_line(request: &str) -> &str {
+    request.lines().next().unwrap_or("")
+}
+
+fn ask(port: u16, request: &str, limit: Duration) -> Result<(String, Vec<u8>)> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let mut stream = TcpStream::connect_timeout(&address, limit).context("connecting")?;
     stream.set_read_timeout(Some(limit))?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: guest\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).context("asking")?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).context("reading the answer")?;
@@ -58,21 +81,26 @@ fn get(port: u16, path: &str, limit: Duration) -> Result<(String, Vec<u8>)> {
     let body = answer.split_off(end + 4);
     let head = String::from_utf8_lossy(&answer).into_owned();
     let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: ")?.trim().parse().ok());
-    ensure!(length == Some(body.len()), "{length:?} bytes were promised, {} came", body.len());
-    Ok((head.lines().next().unwrap_or("").to_string(), body))
+    let wanted =
+        if request.starts_with("HEAD ") { 0 } else { length.context("an answer without a length")? };
+    ensure!(wanted == body.len(), "{wanted} bytes were promised, {} came", body.len());
+    Ok((first_line(&head).to_string(), body))
 }
 
-fn judge(path: &str, wanted: &Body, status: &str, body: &[u8]) -> Option<String> {
-    let fine = status.contains(" 200 ");
-    let right = match wanted {
-        Body::Missing => status.contains(" 404 "),
-        Body::Text(text) => fine && String::from_utf8_lossy(body).contains(text.as_str()),
-        Body::Pattern(count) => {
-            let pattern = |(n, byte): (usize, &u8)| *byte == (n as u64 * 7) as u8;
-            fine && body.len() as u64 == *count && body.iter().enumerate().all(pattern)
-        }
+fn judge(request: &str, wanted: &Body, status: &str, body: &[u8]) -> Option<String> {
+    let is = |code: u16| status.contains(&format!(" {code} "));
+    let pattern = |first: u64, end: u64| {
+        let right = |(n, byte): (u64, &u8)| *byte == (n * 7) as u8;
+        body.len() as u64 == end - first && (first..).zip(body).all(right)
     };
-    (!right).then(|| format!("GET {path}: wanted {wanted:?}, got {status:?} and {} bytes", body.len()))
+    let right = match wanted {
+        Body::Status(code) => is(*code),
+        Body::Text(text) => is(200) && String::from_utf8_lossy(body).contains(text.as_str()),
+        Body::Pattern(count) => is(200) && pattern(0, *count),
+        Body::Part(first, end) => is(206) && pattern(*first, *end),
+    };
+    let request = first_line(request);
+    (!right).then(|| format!("{request}: wanted {wanted:?}, got {status:?} and {} bytes", body.len()))
 }
 
 #[cfg(test)]
@@ -87,7 +115,9 @@ mod tests {
         assert!(judge("/", &Body::Pattern(100), "HTTP/1.1 200 OK", &[0; 100]).is_some());
         assert_eq!(judge("/", &Body::Text("lo".into()), "HTTP/1.1 200 OK", b"hello"), None);
         assert!(judge("/", &Body::Text("lo".into()), "HTTP/1.1 500 No", b"hello").is_some());
-        assert_eq!(judge("/", &Body::Missing, "HTTP/1.1 404 Not Found", b""), None);
+        assert_eq!(judge("/", &Body::Status(404), "HTTP/1.1 404 Not Found", b""), None);
+        assert_eq!(judge("/", &Body::Part(40, 50), "HTTP/1.1 206 Partial Content", &bytes[40..50]), None);
+        assert!(judge("/", &Body::Part(40, 50), "HTTP/1.1 206 Partial Content", &bytes[41..51]).is_some());
     }
 
     #[test]
@@ -105,7 +135,7 @@ mod tests {
             stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello").unwrap();
         });
         let until = Instant::now() + Duration::from_secs(20);
-        assert_eq!(fetch(port, "/x", &Body::Text("hell".into()), until).unwrap(), None);
+        assert_eq!(fetch(port, &get("/x"), &Body::Text("hell".into()), until).unwrap(), None);
         server.join().unwrap();
     }
 }

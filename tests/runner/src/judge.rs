@@ -94,13 +94,14 @@ fn attempt(case: &Case, hypervisor: Hypervisor, files: &Artifacts, slow: u32) ->
     forbidden.extend(case.forbidden.iter().map(String::as_str));
     forbidden.retain(|bad| !case.allowed.iter().any(|allowed| allowed == bad));
 
-    let mut from = 0;
+    let (mut from, mut stalled) = (0, Vec::new());
     for step in &case.steps {
         match step {
             Step::Type(text) => console.type_text(text)?,
-            Step::Fetch(path, body, limit) => {
+            Step::Stall(count) => stalled.extend(http::stall(port, *count)?),
+            Step::Fetch(request, body, limit) => {
                 let until = last.min(Instant::now() + seconds(*limit));
-                if let Some(why) = http::fetch(port, path, body, until)? {
+                if let Some(why) = http::fetch(port, request, body, until)? {
                     console.wait_for_end(Instant::now() + LAST_WORDS)?;
                     return Ok(Some(why));
                 }

@@ -36,6 +36,7 @@ const FORBID_UNSAFE: &[&str] = &[
     "xen-lite/core/src/lib.rs",
     "domu-sdk/macros/src/lib.rs",
     "dom0/src/lib.rs",
+    "examples/src/lib.rs",
     "tests/runner/src/lib.rs",
     "tests/runner/src/main.rs",
     "fuzz/src/lib.rs",

@@ -24,7 +24,7 @@ const HOST_CRATES: &[&str] = &[
     "xtask",
 ];
 /// Crates for the bare machine whose library runs on the host too.
-const HOST_LIBRARIES: &[&str] = &["domu-sdk", "dom0"];
+const HOST_LIBRARIES: &[&str] = &["domu-sdk", "dom0", "examples"];
 /// Crates that are built for the bare machine.
 const BARE_CRATES: &[&str] = &[
     "xen-lite",

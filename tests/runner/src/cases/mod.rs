@@ -5,6 +5,7 @@
 //! | [`block`] | disks: front end and back end, against each other and against hostile ones |
 //! | [`boot`] | loaders, first modules, refusals of xen-lite itself |
 //! | [`control`] | Dom0's shell: create, list, destroy, refusals |
+//! | [`examples`] | the folder `examples` |
 //! | [`foreign`] | software of others as guests: Debian's Linux, GRUB |
 //! | [`fuzzer`] | the fuzzer kernel, alone and beside others |
 //! | [`hostile`] | guests that do what they must not |
@@ -20,6 +21,7 @@
 pub mod block;
 pub mod boot;
 pub mod control;
+pub mod examples;
 pub mod foreign;
 pub mod fuzzer;
 pub mod hostile;
@@ -52,6 +54,7 @@ pub fn all() -> Vec<Case> {
     cases.extend(hostile::cases());
     cases.extend(fuzzer::cases());
     cases.extend(block::cases());
+    cases.extend(examples::cases());
     cases.extend(sdk::cases());
     cases.extend(control::cases());
     cases.extend(net::cases());

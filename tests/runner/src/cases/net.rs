@@ -46,6 +46,7 @@ pub fn cases() -> Vec<Case> {
     vec![
         shown("net", NET).expect("SCRIPT ok", 300),
         shown("net-gib", GIB).limit(1800).expect("SCRIPT ok", 1800),
+        shown("net-killed", KILLED).expect("SCRIPT ok", 600).limit(900),
         shown("net-hostile", HOSTILE).forbid("0 connected").expect("SCRIPT ok", 600).limit(600),
         http(),
         linux(),
@@ -59,8 +60,8 @@ fn http() -> Case {
         .fetch("/", Body::Text("hello from domain 1".into()), 60)
         .fetch("/bytes/1", Body::Pattern(1), 30)
         .fetch("/bytes/4000000", Body::Pattern(4_000_000), 120)
-        .fetch("/nothing", Body::Missing, 30)
-        .fetch("/end", Body::Missing, 30)
+        .fetch("/nothing", Body::Status(404), 30)
+        .fetch("/end", Body::Status(404), 30)
         .expect("SCRIPT ok", 60)
 }
 
@@ -91,6 +92,11 @@ const NET: &str = "expect-error 'line 5, column 22' create wrong; create echo; w
 /// One GiB each way.
 const GIB: &str = "create echo-long; wait echo-long 'on port 7' 30; create long; \
     wait long 'RESULT: pass, 1073741824' 1500; log long; poweroff";
+
+/// Guests that die in the midst of TCP, each at another moment, while an echo server talks to them; then a good one is served as before,
+/// and nothing is missing.
+const KILLED: &str = "create echo; wait echo 'on port 7' 30; churn busy 500 120; create client; \
+    wait client 'RESULT: pass' 240; expect-gone client 20; destroy echo; churn client 5; poweroff";
 
 /// Hostile front ends beside good ones, which notice nothing; in the end every frame is back.
 const HOSTILE: &str = "create echo; wait echo 'on port 7' 30; create one; create two; \
