@@ -127,6 +127,7 @@ fn hypercall_from_grammar(sandbox: &mut Sandbox, source: &mut Xorshift, verbose:
     }
     let _no_events = CALL.lock();
     let answer = call(request.number, request.args);
+    sandbox.mend_clock();
     if matches!(request.number, hypercall::SET_TRAP_TABLE | hypercall::SET_CALLBACKS | hypercall::CALLBACK_OP)
     {
         handlers();

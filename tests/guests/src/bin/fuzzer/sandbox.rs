@@ -3,11 +3,12 @@
 use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
+use core::mem::offset_of;
 use core::ops::Range;
 
 use domu_sdk::abi::grant_table::{GNTTABOP_SETUP_TABLE, GnttabSetupTable};
 use domu_sdk::abi::memory::{MemoryReservation, XENMEM_POPULATE_PHYSMAP};
-use domu_sdk::abi::xen::{DOMID_SELF, MMUEXT_UNPIN_TABLE, MmuextOp, hypercall};
+use domu_sdk::abi::xen::{DOMID_SELF, MMUEXT_UNPIN_TABLE, MmuextOp, VcpuInfo, VcpuTimeInfo, hypercall};
 use domu_sdk::memory::layout::{DIRECT_BASE, IMAGE_BASE, entry_frame, pte, table_index};
 use domu_sdk::memory::{self, Pages};
 use domu_sdk::types::{Mfn, Pfn};
@@ -22,6 +23,8 @@ const USED: usize = 48;
 const TABLES: usize = 6;
 /// Pages that one L1 table maps.
 const PER_TABLE: u64 = 512;
+/// Words of `struct vcpu_time_info`; the first holds the version, the last the scale.
+const CLOCK_WORDS: usize = size_of::<VcpuTimeInfo>() / 8;
 /// Flush that one page: `UVMF_INVLPG | UVMF_LOCAL`.
 const FLUSH: u64 = 2;
 
@@ -44,11 +47,18 @@ pub struct Sandbox {
     l1: u64,
     scratch: Pages,
     grants: u64,
+    clock: Option<Clock>,
     own: Box<[u64]>,
 }
 
+/// This vCPU's clock in the page that is shared with the hypervisor, and what it was at the start.
+struct Clock {
+    address: u64,
+    words: [u64; CLOCK_WORDS],
+}
+
 fn read(address: u64) -> u64 {
-    // SAFETY: every frame of the guest is in the direct map, and so are its page tables.
+    // SAFETY: every frame of the guest is in the direct map, and so are its page tables; `map_clock` mapped the page that it reads.
     unsafe { core::ptr::with_exposed_provenance::<u64>(address as usize).read_volatile() }
 }
 
@@ -92,9 +102,11 @@ impl Sandbox {
             l1,
             scratch: Pages::new(1)?,
             grants: 0,
+            clock: None,
             own,
         };
         sandbox.grants = sandbox.map_grant_table().unwrap_or(0);
+        sandbox.clock = sandbox.map_clock();
         sandbox.list();
         Some(sandbox)
     }
@@ -153,11 +165,36 @@ impl Sandbox {
         call(hypercall::GRANT_TABLE_OP, [GNTTABOP_SETUP_TABLE.into(), at, 1, 0, 0]);
         // SAFETY: the hypervisor wrote it behind the compiler's back.
         let mfn = unsafe { list.as_ptr().read_volatile() };
+        if mfn == 0 { None } else { self.map_beside(mfn) }
+    }
+
+    fn map_clock(&self) -> Option<Clock> {
+        let page = self.map_beside(start::info().shared_info >> 12)?;
+        let address = page + offset_of!(VcpuInfo, time) as u64;
+        Some(Clock { address, words: core::array::from_fn(|n| read(address + 8 * n as u64)) })
+    }
+
+    /// Maps a frame that the hypervisor shares, outside of the sandbox; returns the address.
+    fn map_beside(&self, mfn: u64) -> Option<u64> {
         let page = Pages::new(1)?;
         let address = page.as_ptr().expose_provenance() as u64;
         core::mem::forget(page);
-        let answer = call(hypercall::UPDATE_VA_MAPPING, [address, mfn << 12 | pte::READ_WRITE, FLUSH, 0, 0]);
-        (mfn != 0 && answer == 0).then_some(address)
+        self.map(address, mfn).then_some(address)
+    }
+
+    /// Makes this guest's clock readable again. A call may copy any page onto the shared one, which is the guest's good right; a version
+    /// that stays odd means "wait" for ever.
+    pub fn mend_clock(&self) {
+        let Some(Clock { address, words }) = &self.clock else { return };
+        let last = CLOCK_WORDS - 1;
+        if read(*address) & 1 == 0 && read(address + 8 * last as u64) == words[last] {
+            return;
+        }
+        for (n, word) in words.iter().enumerate() {
+            let at = core::ptr::with_exposed_provenance_mut::<u64>(*address as usize + 8 * n);
+            // SAFETY: the page is mapped for this, and the hypervisor reads nothing of it that concerns others.
+            unsafe { at.write_volatile(*word) };
+        }
     }
 
     /// Grants something to somebody.
