@@ -22,16 +22,40 @@ pub enum OnEnd {
     Restart,
     /// Keep it for inspection.
     Preserve,
+    /// Keep it under another name, and build it again.
+    RenameRestart,
+    /// Write its memory to a disk of the machine, then remove it.
+    CoredumpDestroy,
+    /// Write its memory to a disk of the machine, then build it again.
+    CoredumpRestart,
 }
 
 impl OnEnd {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Destroy,
+        Self::Restart,
+        Self::Preserve,
+        Self::RenameRestart,
+        Self::CoredumpDestroy,
+        Self::CoredumpRestart,
+    ];
+
     /// The word used in configuration files.
     pub fn word(self) -> &'static str {
         match self {
             Self::Destroy => "destroy",
             Self::Restart => "restart",
             Self::Preserve => "preserve",
+            Self::RenameRestart => "rename-restart",
+            Self::CoredumpDestroy => "coredump-destroy",
+            Self::CoredumpRestart => "coredump-restart",
         }
+    }
+
+    /// The action with this word.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|action| action.word() == word)
     }
 }
 
@@ -50,10 +74,14 @@ pub struct Guest {
     pub memory: u64,
     /// Memory limit in MiB; at least `memory`.
     pub maxmem: u64,
-    /// Virtual CPUs.
+    /// Virtual CPUs that it is to use.
     pub vcpus: u32,
+    /// Virtual CPUs that it has; at least `vcpus`.
+    pub maxvcpus: u32,
     /// After a crash.
     pub on_crash: OnEnd,
+    /// After its watchdog ended it.
+    pub on_watchdog: OnEnd,
     /// After a reboot request.
     pub on_reboot: OnEnd,
     /// After an orderly shutdown.
@@ -101,7 +129,7 @@ const IGNORED: [&str; 10] = [
     "vfb",
     "pci",
     "localtime",
-    "on_watchdog",
+    "on_soft_reset",
 ];
 const DEFAULT_MEMORY: u64 = 32;
 
@@ -109,6 +137,7 @@ const DEFAULT_MEMORY: u64 = 32;
 pub fn parse(text: &str, fallback_name: &str) -> Result<(Guest, Vec<Remark>), Remark> {
     let mut parser = Parser { text, at: 0 };
     let mut draft = Draft { guest: Guest::new(fallback_name), memory_given: false, remarks: Vec::new() };
+    draft.guest.maxmem = 0;
     while let Some((place, key)) = parser.key()? {
         let value_place = parser.equals()?;
         let value = parser.value()?;
@@ -131,7 +160,9 @@ impl Guest {
             memory: DEFAULT_MEMORY,
             maxmem: DEFAULT_MEMORY,
             vcpus: 1,
+            maxvcpus: 1,
             on_crash: OnEnd::Destroy,
+            on_watchdog: OnEnd::Destroy,
             on_reboot: OnEnd::Restart,
             on_poweroff: OnEnd::Destroy,
             uuid: None,
@@ -164,8 +195,10 @@ impl Draft {
                 self.memory_given = true;
             }
             "maxmem" => guest.maxmem = number(value, 1..=1 << 24, "memory in MiB", at_value)?,
-            "vcpus" | "maxvcpus" => guest.vcpus = number(value, 1..=32, "a count of CPUs", at_value)? as u32,
+            "vcpus" => guest.vcpus = number(value, 1..=32, "a count of CPUs", at_value)? as u32,
+            "maxvcpus" => guest.maxvcpus = number(value, 1..=32, "a count of CPUs", at_value)? as u32,
             "on_crash" => guest.on_crash = on_end(value, at_value)?,
+            "on_watchdog" => guest.on_watchdog = on_end(value, at_value)?,
             "on_reboot" => guest.on_reboot = on_end(value, at_value)?,
             "on_poweroff" => guest.on_poweroff = on_end(value, at_value)?,
             "uuid" => guest.uuid = Some(uuid(value, at_value)?),
@@ -184,10 +217,11 @@ impl Draft {
                 ..end
             });
         }
-        if !self.memory_given && self.guest.maxmem > DEFAULT_MEMORY {
+        if !self.memory_given && self.guest.maxmem > 0 {
             self.guest.memory = self.guest.maxmem;
         }
         self.guest.maxmem = self.guest.maxmem.max(self.guest.memory);
+        self.guest.maxvcpus = self.guest.maxvcpus.max(self.guest.vcpus);
         Ok((self.guest, self.remarks))
     }
 }
@@ -208,17 +242,20 @@ fn text(value: Value, at: At<'_>) -> Result<String, Remark> {
 
 fn name(value: Value, at: At<'_>) -> Result<String, Remark> {
     let name = text(value, at)?;
-    let legal = |c: char| c.is_ascii_alphanumeric() || "-_.+".contains(c);
-    if name.is_empty()
-        || name.len() > 64
-        || !name.chars().all(legal)
-        || name.bytes().all(|b| b.is_ascii_digit())
-    {
-        return Err(at(format!(
-            "{name:?} is no name; use letters, digits and -_.+ (not digits alone), at most 64"
-        )));
-    }
+    check_name(&name).map_err(at)?;
     Ok(name)
+}
+
+/// Whether a domain may be called so.
+pub fn check_name(name: &str) -> Result<(), String> {
+    let legal = |c: char| c.is_ascii_alphanumeric() || "-_.+".contains(c);
+    let digits_alone = name.bytes().all(|b| b.is_ascii_digit());
+    if digits_alone || name.len() > 64 || !name.chars().all(legal) {
+        return Err(format!(
+            "{name:?} is no name; use letters, digits and -_.+ (not digits alone), at most 64"
+        ));
+    }
+    Ok(())
 }
 
 fn number(
@@ -238,12 +275,11 @@ fn number(
 }
 
 fn on_end(value: Value, at: At<'_>) -> Result<OnEnd, Remark> {
-    match text(value, at)?.as_str() {
-        "destroy" | "coredump-destroy" => Ok(OnEnd::Destroy),
-        "restart" | "coredump-restart" | "rename-restart" => Ok(OnEnd::Restart),
-        "preserve" => Ok(OnEnd::Preserve),
-        other => Err(at(format!("{other:?} is no action; use \"destroy\", \"restart\" or \"preserve\""))),
-    }
+    let word = text(value, at)?;
+    OnEnd::from_word(&word).ok_or_else(|| {
+        let all: Vec<&str> = OnEnd::ALL.iter().map(|action| action.word()).collect();
+        at(format!("{word:?} is no action; there are {}", all.join(", ")))
+    })
 }
 
 fn uuid(value: Value, at: At<'_>) -> Result<[u8; 16], Remark> {
@@ -446,7 +482,7 @@ mod tests {
         let (guest, remarks) = parse(text, "file").unwrap();
         assert_eq!((guest.name.as_str(), guest.kernel.as_str(), guest.memory), ("hello", "hello.elf", 16));
         assert_eq!(guest.cmdline, "a=b root=/dev/xvda");
-        assert_eq!((guest.on_crash, guest.on_reboot, guest.maxmem), (OnEnd::Preserve, OnEnd::Restart, 32));
+        assert_eq!((guest.on_crash, guest.on_reboot, guest.maxmem), (OnEnd::Preserve, OnEnd::Restart, 16));
         assert_eq!(guest.uuid.unwrap()[15], 0xef);
         let places: Vec<_> = remarks.iter().map(|r| (r.line, r.column)).collect();
         assert_eq!(places, [(8, 1)]);
@@ -474,6 +510,21 @@ mod tests {
     fn memory_follows_maxmem_when_alone() {
         let (guest, _) = parse("kernel='k'\nmaxmem=64", "x").unwrap();
         assert_eq!((guest.memory, guest.maxmem), (64, 64));
+    }
+
+    #[test]
+    fn what_follows_an_end() {
+        let text =
+            "kernel='k'\non_poweroff='rename-restart'\non_watchdog = 'coredump-restart'\nvcpus=2\nmaxvcpus=4";
+        let (guest, remarks) = parse(text, "x").unwrap();
+        assert_eq!((guest.on_poweroff, guest.on_watchdog), (OnEnd::RenameRestart, OnEnd::CoredumpRestart));
+        assert_eq!((guest.vcpus, guest.maxvcpus, remarks.len()), (2, 4, 0));
+        let error = parse("on_crash='explode'", "x").unwrap_err().to_string();
+        assert!(
+            error.starts_with("line 1, column 10: \"explode\" is no action; there are destroy, "),
+            "{error}"
+        );
+        assert_eq!(parse("kernel='k'\nvcpus=3", "x").unwrap().0.maxvcpus, 3);
     }
 
     proptest::proptest! {

@@ -11,6 +11,7 @@ use abi::errno::Errno;
 use abi::xen::VcpuGuestContext;
 
 use crate::DomId;
+use crate::block::storage::{self, Shared, Storage};
 use crate::hypervisor::{
     Deliver, DomainInfo, Fetch, HostInfo, Hypervisor, NewDomain, Result, Share, VcpuInfo, Window,
 };
@@ -37,8 +38,12 @@ pub struct FakeDomain {
     /// Frames it may have.
     pub max_pages: u64,
     share: Option<Share>,
+    /// CPU time it used.
+    pub cpu_time: u64,
     /// Non-maskable interrupts that were triggered.
     pub nmis: u32,
+    /// What its frames are, if they are no ordinary ones.
+    pub kinds: BTreeMap<u64, u32>,
     /// Root page table that was pinned.
     pub pinned: Option<u64>,
     /// Registers of CPU 0.
@@ -115,6 +120,27 @@ impl Fake {
     /// Bytes of a frame.
     pub fn frame(&self, mfn: u64) -> Vec<u8> {
         self.0.borrow().frames[&mfn].borrow().clone()
+    }
+
+    /// Sets bytes of a frame.
+    pub fn poke(&self, mfn: u64, offset: usize, bytes: &[u8]) {
+        let world = self.0.borrow();
+        world.frames[&mfn].borrow_mut()[offset..offset + bytes.len()].copy_from_slice(bytes);
+    }
+
+    /// A domain's frames, by the number of the page.
+    pub fn frames_of(&self, dom: u16) -> Vec<u64> {
+        self.0.borrow().domains[&dom].mfns.clone()
+    }
+
+    /// The frame of its shared info page.
+    pub fn shared_info(&self, dom: u16) -> u64 {
+        self.0.borrow().domains[&dom].shared_info
+    }
+
+    /// Whether it stands still because Dom0 wants it.
+    pub fn is_paused(&self, dom: u16) -> bool {
+        self.0.borrow().domains[&dom].flags & PAUSED_FLAG != 0
     }
 
     /// A domain shuts down with a reason.
@@ -270,13 +296,25 @@ impl Hypervisor for Fake {
     fn hypercall_init(&mut self, dom: DomId, mfn: u64) -> Result<()> {
         self.on("hypercall_init", dom, |w, id| w.domains.get_mut(&id).unwrap().hypercall_page = Some(mfn))
     }
-    fn pin_l4(&mut self, dom: DomId, mfn: u64) -> Result<()> {
+    fn page_kinds(&mut self, dom: DomId, mfns: &[u64]) -> Result<Vec<u32>> {
+        self.on("page_kinds", dom, |world, id| {
+            let domain = &world.domains[&id];
+            let kind = |mfn: &u64| domain.kinds.get(mfn).copied().unwrap_or(0);
+            mfns.iter().map(kind).collect()
+        })
+    }
+    fn resume(&mut self, dom: DomId) -> Result<()> {
+        self.on("resume", dom, |w, id| w.domains.get_mut(&id).unwrap().flags &= 0xffff & !SHUTDOWN_FLAG)
+    }
+    fn pin(&mut self, dom: DomId, level: u32, mfn: u64) -> Result<()> {
         self.on("pin_l4", dom, |world, id| {
             let mfns = &world.domains[&id].mfns;
             let mapped = |m: &u64| Rc::strong_count(&world.frames[m]) > 1;
             let ready = mfns.contains(&mfn) && !mfns.iter().any(mapped);
             assert!(ready, "pinned while mapped");
-            world.domains.get_mut(&id).unwrap().pinned = Some(mfn);
+            let domain = world.domains.get_mut(&id).unwrap();
+            domain.pinned = Some(mfn);
+            domain.kinds.insert(mfn, (level | 8) << 28);
         })
     }
     fn set_vcpu_context(&mut self, dom: DomId, _: u32, context: &VcpuGuestContext) -> Result<()> {
@@ -342,7 +380,7 @@ impl Hypervisor for Fake {
             max_pages: d.max_pages,
             vcpus: 1,
             max_vcpu: d.vcpus.saturating_sub(1),
-            cpu_time: 0,
+            cpu_time: d.cpu_time,
             shared_info: d.shared_info,
         };
         Ok(world.domains.iter().map(info).collect())
@@ -458,4 +496,23 @@ pub fn archive(files: &[(&str, &[u8])]) -> Vec<u8> {
     let mut out: Vec<u8> = files.iter().flat_map(|(name, data)| member(name, data)).collect();
     out.extend(member("TRAILER!!!", b""));
     out
+}
+
+/// A storage that the test looks at, too.
+#[derive(Debug)]
+pub struct Same<'a>(pub Shared<'a>);
+
+impl Storage for Same<'_> {
+    fn sectors(&self) -> u64 {
+        self.0.borrow().sectors()
+    }
+    fn read(&mut self, sector: u64, into: &mut [u8]) -> storage::Result {
+        self.0.borrow_mut().read(sector, into)
+    }
+    fn write(&mut self, sector: u64, from: &[u8]) -> storage::Result {
+        self.0.borrow_mut().write(sector, from)
+    }
+    fn flush(&mut self) -> storage::Result {
+        self.0.borrow_mut().flush()
+    }
 }

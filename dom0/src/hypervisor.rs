@@ -157,8 +157,10 @@ pub trait Hypervisor {
     fn deliver(&mut self, dom: DomId, list: &mut [Deliver<'_>]);
     /// Has a hypercall page filled in.
     fn hypercall_init(&mut self, dom: DomId, mfn: u64) -> Result<()>;
-    /// Has a domain's root page table validated and pinned.
-    fn pin_l4(&mut self, dom: DomId, mfn: u64) -> Result<()>;
+    /// Has a domain's page table of a level (1 to 4) validated and pinned.
+    fn pin(&mut self, dom: DomId, level: u32, mfn: u64) -> Result<()>;
+    /// What frames of a domain are, each as one of `XEN_DOMCTL_PFINFO_*`.
+    fn page_kinds(&mut self, dom: DomId, mfns: &[u64]) -> Result<Vec<u32>>;
     /// Sets a virtual CPU's registers.
     fn set_vcpu_context(&mut self, dom: DomId, vcpu: u32, context: &VcpuGuestContext) -> Result<()>;
     /// A virtual CPU's registers. `ENODATA` if it was never started.
@@ -179,6 +181,8 @@ pub trait Hypervisor {
     fn pause(&mut self, dom: DomId) -> Result<()>;
     /// Undoes one pause.
     fn unpause(&mut self, dom: DomId) -> Result<()>;
+    /// Lets a domain that has shut down run on.
+    fn resume(&mut self, dom: DomId) -> Result<()>;
     /// Ends a domain and frees what nobody else holds; runs to the end.
     fn destroy(&mut self, dom: DomId) -> Result<()>;
 

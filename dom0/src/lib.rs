@@ -18,6 +18,7 @@
 //! | [`control`] | domains from birth to death: rings, store nodes, `on_*` policies |
 //! | [`block`] | disks for guests |
 //! | [`net`] | network interfaces for guests, bridges |
+//! | [`save`] | saved domains: images, where they are kept, and domains made of them |
 //! | [`console`] | a guest's console ring, log and input |
 //! | [`xenstore`] | the store: tree, permissions, transactions, watches, ring protocol |
 //! | [`shell`] | line editing, commands |
@@ -41,6 +42,7 @@ pub mod files;
 pub mod hypervisor;
 pub mod net;
 pub mod page;
+pub mod save;
 pub mod session;
 pub mod shell;
 pub mod xenstore;

@@ -67,12 +67,42 @@ impl<'a, W: Window> Blocks<'a, W> {
         self.named.insert(key, Named { storage: share(storage), users: Vec::new() });
     }
 
+    /// A disk of the machine by a name such as `vda`, for Dom0's own use; refused while a guest uses it.
+    pub fn machine_disk(&self, name: &str) -> Result<Shared<'a>, String> {
+        let key = Target::Machine(name.to_string()).to_string();
+        let named = self.named.get(&key).ok_or_else(|| match self.machine_disks().as_slice() {
+            [] => format!("there is no disk {name}; this machine has none"),
+            all => format!("there is no disk {name}; there are: {}", all.join(", ")),
+        })?;
+        match named.users.first() {
+            Some((device, _)) => Err(format!("{name} is a disk of domain {}", device.dom)),
+            None => Ok(named.storage.clone()),
+        }
+    }
+
+    /// Names of the machine's disks.
+    pub fn machine_disks(&self) -> Vec<&str> {
+        self.named.keys().filter_map(|key| key.strip_prefix("phy:/dev/")).collect()
+    }
+
     /// Names of the storages that have one, with their sizes in sectors and the number of devices that show them.
     pub fn named(&self) -> impl Iterator<Item = (&str, u64, usize)> {
         self.named.iter().map(|(name, named)| {
             let sectors = named.storage.borrow().sectors();
             (name.as_str(), sectors, named.users.len())
         })
+    }
+
+    /// A storage with a name that no device shows: `vda`, or the whole text as in `block-list`.
+    pub fn unused(&self, name: &str) -> Result<Shared<'a>, String> {
+        let key = Target::Machine(name.trim_start_matches("/dev/").to_string()).to_string();
+        let Some(named) = self.named.get(&key).or_else(|| self.named.get(name)) else {
+            return Err(format!("there is no disk {name}; block-list shows those that have a name"));
+        };
+        match named.users.first() {
+            None => Ok(named.storage.clone()),
+            Some((device, _)) => Err(format!("{name} is in use, by {device}")),
+        }
     }
 
     /// The devices.

@@ -21,11 +21,13 @@ use kernel_image::{Image, ImageError, PvInfo, layout};
 use crate::DomId;
 use crate::hypervisor::{Hypervisor, NewDomain, Window, explain};
 use memory::Memory;
+pub(crate) use memory::too_little;
+pub(crate) use start::grants as ring_grants;
 
 /// Bytes that an unpacked kernel may have.
 const KERNEL_MAX: usize = 256 << 20;
 /// Memory limit above the guest's memory, in KiB, as toolstacks give.
-const SLACK_KIB: u64 = 1024;
+pub(crate) const SLACK_KIB: u64 = 1024;
 const PAGE: u64 = 4096;
 
 /// What to build.
@@ -41,7 +43,7 @@ pub struct Plan<'a> {
     pub cmdline: &'a str,
     /// Memory in MiB.
     pub memory: u64,
-    /// Memory limit in MiB.
+    /// Memory in MiB that it may be given later.
     pub max_memory: u64,
     /// Virtual CPUs.
     pub vcpus: u32,
@@ -146,7 +148,7 @@ impl<H: Hypervisor> Builder<'_, H> {
     fn run(mut self) -> Result<Built, String> {
         let (dom, plan) = (self.dom, self.plan);
         call("max_vcpus", self.hv.set_max_vcpus(dom, plan.vcpus))?;
-        call("max_mem", self.hv.set_max_memory(dom, plan.max_memory * 1024 + SLACK_KIB))?;
+        call("max_mem", self.hv.set_max_memory(dom, plan.memory * 1024 + SLACK_KIB))?;
         let store_port = call("alloc_unbound for the store", self.hv.alloc_unbound(dom))?;
         let console_port = call("alloc_unbound for the console", self.hv.alloc_unbound(dom))?;
         call("set_memory_map", self.hv.set_memory_map(dom, plan.max_memory << 20))?;
@@ -164,7 +166,7 @@ impl<H: Hypervisor> Builder<'_, H> {
             call("hypercall_init", self.hv.hypercall_init(dom, mfn))?;
         }
         let root = memory.mfn(self.prepared.layout.tables.pfn)?;
-        call("pin of the root page table", self.hv.pin_l4(dom, root))?;
+        call("pin of the root page table", self.hv.pin(dom, 4, root))?;
         let context = start::context(&self.prepared.info, &self.prepared.layout, root);
         call("setvcpucontext", self.hv.set_vcpu_context(dom, 0, &context))?;
         let mut warnings = self.prepared.image.notes.warnings.clone();

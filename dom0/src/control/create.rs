@@ -1,5 +1,6 @@
 //! From a guest's file to a running domain.
 
+use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -27,8 +28,7 @@ pub struct Created {
 }
 
 impl<H: Hypervisor> Control<'_, H> {
-    /// Creates and starts a guest. With `number`, the guest is one of several: if its name is taken, a free `name-2`, `name-3`, … is
-    /// used.
+    /// Creates and starts a guest. One of several gets a number: `name-1`, `name-2`, …
     pub fn create(&mut self, wanted: &str, one_of_several: bool) -> Result<Created, String> {
         let (mut guest, mut warnings) = self.files.guest(wanted)?;
         guest.name = self.free_name(guest.name, one_of_several)?;
@@ -44,21 +44,29 @@ impl<H: Hypervisor> Control<'_, H> {
         kernel.is_some_and(|file| builder::takes_long(file.data))
     }
 
-    fn free_name(&self, name: String, one_of_several: bool) -> Result<String, String> {
+    pub(super) fn free_name(&self, name: String, one_of_several: bool) -> Result<String, String> {
         if name == "Domain-0" {
             return Err("Domain-0 is Dom0's own name; give the guest another".to_string());
         }
-        let taken = |name: &str| self.domains.values().any(|d| d.guest.name == name);
-        if !taken(&name) {
-            return Ok(name);
+        if one_of_several {
+            return Ok(self.numbered(&name));
         }
-        if !one_of_several {
+        if self.domains.values().any(|d| d.guest.name == name) {
             return Err(format!(
                 "{name} is running already; destroy it first, or type create --count 2 {name}"
             ));
         }
-        let numbered = (2..).map(|n: u32| format!("{name}-{n}"));
-        numbered.into_iter().find(|n| !taken(n)).ok_or_else(|| "no free name".to_string())
+        Ok(name)
+    }
+
+    /// The first of `name-1`, `name-2`, … that is free.
+    pub(super) fn numbered(&self, name: &str) -> String {
+        let number = |d: &Domain<H::Window>| -> Option<u32> {
+            d.guest.name.strip_prefix(name)?.strip_prefix('-')?.parse().ok()
+        };
+        let taken: BTreeSet<u32> = self.domains.values().filter_map(number).filter(|n| *n > 0).collect();
+        let free = (1..).zip(&taken).find(|(wanted, taken)| wanted != *taken).map(|(wanted, _)| wanted);
+        format!("{name}-{}", free.unwrap_or(taken.len() as u32 + 1))
     }
 
     /// Builds, publishes, connects and unpauses.
@@ -79,7 +87,7 @@ impl<H: Hypervisor> Control<'_, H> {
             cmdline: &guest.cmdline,
             memory: guest.memory,
             max_memory: guest.maxmem,
-            vcpus: guest.vcpus,
+            vcpus: guest.maxvcpus,
             uuid,
         };
         let prepared = builder::prepare(&plan, self.features)?;
@@ -94,7 +102,7 @@ impl<H: Hypervisor> Control<'_, H> {
         }
     }
 
-    fn connect(&mut self, built: Built, guest: Guest, uuid: [u8; 16]) -> Result<(), String> {
+    pub(super) fn connect(&mut self, built: Built, guest: Guest, uuid: [u8; 16]) -> Result<(), String> {
         let dom = built.dom;
         let map =
             |hv: &mut H, mfn| hv.map_foreign(dom, &[mfn]).map_err(|e| explain("mapping of a ring page", e));
@@ -138,7 +146,7 @@ impl<H: Hypervisor> Control<'_, H> {
     }
 
     /// A UUID that no other domain here has; unique, not secret.
-    fn new_uuid(&mut self) -> [u8; 16] {
+    pub(super) fn new_uuid(&mut self) -> [u8; 16] {
         let mut bytes = [0; 16];
         for half in bytes.chunks_mut(8) {
             // SplitMix64.

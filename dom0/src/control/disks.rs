@@ -59,8 +59,8 @@ impl<H: Hypervisor> Control<'_, H> {
         }
     }
 
-    /// All disks of guests, and the storages that have a name.
-    pub fn block_list(&self) -> String {
+    /// The disks of one guest or all, and the storages that have a name.
+    pub fn block_list(&self, only: Option<DomId>) -> String {
         let mut text = format!(
             "{:>5} {:<8} {:<24} {:<4} {:>8} {:<9} {:>8} {:>8} {:>8} {:>8} {:>6}",
             "DOM",
@@ -75,7 +75,8 @@ impl<H: Hypervisor> Control<'_, H> {
             "MIB I/O",
             "ERRORS"
         );
-        for (device, vbd) in self.blocks.devices() {
+        let wanted = |device: &Device| only.is_none_or(|dom| dom == device.dom);
+        for (device, vbd) in self.blocks.devices().filter(|(device, _)| wanted(device)) {
             let (disk, done) = (vbd.disk(), vbd.stats());
             let state = if vbd.is_connected() { "connected" } else { "waiting" };
             text += &format!(
@@ -116,7 +117,7 @@ mod tests {
         let mut control = Control::new(fake.clone(), files);
         let dom = control.create("g", false).unwrap().dom;
         assert_eq!(control.devices().len(), 2);
-        assert!(control.block_list().contains("xvdb     file:guests/k"), "{}", control.block_list());
+        assert!(control.block_list(None).contains("xvdb     file:guests/k"), "{}", control.block_list(None));
         assert!(control.block_attach(dom, "ram:1M,xvda").unwrap_err().contains("has xvda already"));
         assert!(control.block_attach(dom, "ram:1M,xvd").unwrap_err().starts_with("disk, column 8: "));
         control.block_attach(dom, "k,,xvdc,w").unwrap();

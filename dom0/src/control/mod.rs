@@ -4,11 +4,18 @@
 //! round found nothing. A domain's life here: `create` builds it, publishes its `nodes`, connects its rings and unpauses
 //! it; `end` notices that it shut down or crashed, follows its `on_*` setting, and takes everything apart again.
 
+mod adjust;
+mod core_file;
 mod create;
+pub mod detail;
 pub mod devices;
 mod disks;
 mod end;
+mod inspect;
+mod interfaces;
 mod nodes;
+mod restore;
+mod save;
 pub mod phase;
 pub mod report;
 
@@ -29,6 +36,7 @@ use crate::net::Network;
 use crate::xenstore::Server;
 use crate::xenstore::ring::Ring;
 use devices::Device;
+pub(crate) use nodes::uuid_text;
 
 /// Consoles of ended domains that are kept for `log`.
 const PAST_MAX: usize = 8;
@@ -56,6 +64,13 @@ pub struct Domain<W> {
     store_broken: bool,
 }
 
+impl<W> Domain<W> {
+    /// When it was started, in nanoseconds of Dom0's clock.
+    pub fn started(&self) -> u64 {
+        self.started
+    }
+}
+
 /// The toolstack's state.
 #[derive(Debug)]
 pub struct Control<'a, H: Hypervisor> {
@@ -73,6 +88,8 @@ pub struct Control<'a, H: Hypervisor> {
     domains: BTreeMap<DomId, Domain<H::Window>>,
     past: VecDeque<(DomId, String, Console)>,
     notices: VecDeque<String>,
+    /// The domain that is being saved: that it suspends itself is expected.
+    saving: Option<DomId>,
     features: u32,
     uuids: u64,
 }
@@ -92,6 +109,7 @@ impl<'a, H: Hypervisor> Control<'a, H> {
             domains: BTreeMap::new(),
             past: VecDeque::new(),
             notices: VecDeque::new(),
+            saving: None,
             features,
             uuids,
         };
@@ -206,10 +224,10 @@ impl<'a, H: Hypervisor> Control<'a, H> {
         self.hv.unpause(dom).map_err(|e| explain("unpausedomain", e))
     }
 
-    /// Asks a domain to power off, through the store.
-    pub fn request_shutdown(&mut self, dom: DomId) -> Result<(), String> {
+    /// Asks a domain for something, through the store: `poweroff`, `reboot`.
+    pub fn request(&mut self, dom: DomId, what: &str) -> Result<(), String> {
         let path = format!("/local/domain/{dom}/control/shutdown");
-        self.store.write(&path, b"poweroff").map_err(|e| format!("write of {path}: {}", e.name()))
+        self.store.write(&path, what.as_bytes()).map_err(|e| format!("write of {path}: {}", e.name()))
     }
 
     /// Types into a domain's console.

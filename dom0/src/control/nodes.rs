@@ -41,10 +41,7 @@ impl<H: Hypervisor> Control<'_, H> {
     pub(super) fn publish_nodes(&mut self, built: &Built, guest: &Guest, uuid: &[u8; 16]) {
         let dom = built.dom;
         let home = format!("/local/domain/{dom}");
-        let vm = vm_path(uuid);
-        self.put(&vm, "");
-        self.put(&format!("{vm}/name"), &guest.name);
-        self.put(&format!("{vm}/uuid"), &uuid_text(uuid));
+        let vm = self.publish_vm(&guest.name, uuid);
         self.put(&home, "");
         self.read_only(&home, dom);
         self.publish_home(built, guest, &vm);
@@ -57,14 +54,30 @@ impl<H: Hypervisor> Control<'_, H> {
         self.put(&format!("/libxl/{dom}/type"), "pv");
     }
 
+    /// What belongs to the guest rather than to the domain. Returns the directory.
+    pub(super) fn publish_vm(&mut self, name: &str, uuid: &[u8; 16]) -> String {
+        let vm = vm_path(uuid);
+        self.put(&vm, "");
+        self.put(&format!("{vm}/name"), name);
+        self.put(&format!("{vm}/uuid"), &uuid_text(uuid));
+        vm
+    }
+
+    /// Removes it.
+    pub(super) fn remove_vm(&mut self, uuid: &[u8; 16]) {
+        // It may not have been made.
+        let _ = self.store.rm(&vm_path(uuid));
+    }
+
     fn publish_home(&mut self, built: &Built, guest: &Guest, vm: &str) {
         let home = format!("/local/domain/{}", built.dom);
         let mut put = |name: &str, value: &str| self.put(&format!("{home}/{name}"), value);
         put("vm", vm);
         put("name", &guest.name);
         put("domid", &built.dom.to_string());
-        for vcpu in 0..guest.vcpus {
-            put(&format!("cpu/{vcpu}/availability"), "online");
+        for vcpu in 0..guest.maxvcpus {
+            let wish = if vcpu < guest.vcpus { "online" } else { "offline" };
+            put(&format!("cpu/{vcpu}/availability"), wish);
         }
         put("memory/static-max", &(guest.maxmem << 10).to_string());
         put("memory/target", &(guest.memory << 10).to_string());
@@ -100,20 +113,21 @@ impl<H: Hypervisor> Control<'_, H> {
 
     /// Removes what describes a domain.
     pub(super) fn remove_nodes(&mut self, dom: DomId, uuid: Option<[u8; 16]>) {
-        let mut gone = [
+        let gone = [
             format!("/local/domain/{dom}"),
             format!("/local/domain/0/backend/console/{dom}"),
             format!("/libxl/{dom}"),
-        ]
-        .to_vec();
-        gone.extend(uuid.map(|uuid| vm_path(&uuid)));
+        ];
         for path in gone {
             // A node that was never made, because the build failed earlier, is fine.
             let _ = self.store.rm(&path);
         }
+        if let Some(uuid) = uuid {
+            self.remove_vm(&uuid);
+        }
     }
 
-    fn put(&mut self, path: &str, value: &str) {
+    pub(super) fn put(&mut self, path: &str, value: &str) {
         if let Err(error) = self.store.write(path, value.as_bytes()) {
             self.notices.push_back(format!("xenstore: write of {path}: {}", error.name()));
         }
@@ -132,12 +146,12 @@ impl<H: Hypervisor> Control<'_, H> {
     }
 }
 
-fn vm_path(uuid: &[u8; 16]) -> String {
+pub(super) fn vm_path(uuid: &[u8; 16]) -> String {
     format!("/vm/{}", uuid_text(uuid))
 }
 
 /// The usual spelling, 8-4-4-4-12.
-pub(super) fn uuid_text(uuid: &[u8; 16]) -> String {
+pub(crate) fn uuid_text(uuid: &[u8; 16]) -> String {
     let mut text = String::new();
     for (i, byte) in uuid.iter().enumerate() {
         if matches!(i, 4 | 6 | 8 | 10) {

@@ -1,7 +1,7 @@
 //! What `list`, `info` and `store` show.
 
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 
 use abi::domctl::{
     XEN_DOMINF_BLOCKED, XEN_DOMINF_DYING, XEN_DOMINF_PAUSED, XEN_DOMINF_RUNNING, XEN_DOMINF_SHUTDOWN,
@@ -9,6 +9,7 @@ use abi::domctl::{
 };
 
 use super::{Control, printable};
+use crate::DomId;
 use crate::hypervisor::{DomainInfo, Hypervisor, explain};
 use crate::xenstore::path;
 
@@ -47,19 +48,17 @@ pub fn row(name: &str, info: &DomainInfo) -> String {
 }
 
 impl<H: Hypervisor> Control<'_, H> {
-    /// The table of all domains.
-    pub fn list(&mut self) -> Result<String, String> {
-        let infos = self.hv.domains().map_err(|e| explain("getdomaininfolist", e))?;
+    /// The table of one domain or all.
+    pub fn list(&mut self, only: Option<DomId>) -> Result<String, String> {
+        let infos = self.infos(only)?;
         let mut text = format!(
             "{:<24} {:>5} {:>6} {:>5}  {:<6}  {:>8}\n",
             "NAME", "ID", "MiB", "VCPUS", "STATE", "CPU s"
         );
         for info in &infos {
-            let stored = self.store.read(&format!("/local/domain/{}/name", info.dom));
-            let name = stored.map_or_else(|| "(not ours)".to_string(), printable);
-            text += &row(&name, info);
+            text += &row(&self.name_of(info.dom), info);
         }
-        if infos.len() == 1 {
+        if infos.len() == 1 && only.is_none() {
             text += "No guest is running; type create GUEST, or guests to see what there is.\n";
         }
         Ok(text)
@@ -102,7 +101,6 @@ impl<H: Hypervisor> Control<'_, H> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::DomId;
 
     #[test]
     fn states() {

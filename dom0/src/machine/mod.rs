@@ -199,8 +199,13 @@ impl Hypervisor for Machine {
         domctl::hypercall_init(sdk(dom), Mfn(mfn))
     }
 
-    fn pin_l4(&mut self, dom: DomId, mfn: u64) -> Result<()> {
-        mmu::pin(sdk(dom), 4, Mfn(mfn))
+    fn pin(&mut self, dom: DomId, level: u32, mfn: u64) -> Result<()> {
+        mmu::pin(sdk(dom), level, Mfn(mfn))
+    }
+
+    fn page_kinds(&mut self, dom: DomId, mfns: &[u64]) -> Result<Vec<u32>> {
+        let frames: Vec<Mfn> = mfns.iter().copied().map(Mfn).collect();
+        domctl::page_kinds(sdk(dom), &frames)
     }
 
     fn set_vcpu_context(&mut self, dom: DomId, vcpu: u32, context: &VcpuGuestContext) -> Result<()> {
@@ -273,6 +278,10 @@ impl Hypervisor for Machine {
 
     fn unpause(&mut self, dom: DomId) -> Result<()> {
         domctl::unpause(sdk(dom))
+    }
+
+    fn resume(&mut self, dom: DomId) -> Result<()> {
+        domctl::resume(sdk(dom))
     }
 
     fn destroy(&mut self, dom: DomId) -> Result<()> {

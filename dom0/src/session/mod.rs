@@ -3,10 +3,13 @@
 //! Everything waits in one place, `Session::pump`: it serves the domains until a condition holds, a deadline passes or Ctrl-C
 //! is typed, and sleeps in between. So guests are served also while a command waits.
 
+mod answers;
+mod images;
 mod run;
 mod script;
 #[cfg(test)]
 mod tests;
+mod top;
 
 use alloc::collections::VecDeque;
 use alloc::format;
@@ -16,8 +19,8 @@ use alloc::vec::Vec;
 use crate::DomId;
 use crate::control::{Control, printable};
 use crate::hypervisor::Hypervisor;
-use crate::shell::command;
 use crate::shell::line::{Editor, Event};
+use crate::shell::{command, table};
 
 pub use script::Options;
 
@@ -52,6 +55,8 @@ pub struct Session<'a, H: Hypervisor> {
     prompting: bool,
     /// The last round left work to do.
     busy: bool,
+    /// What was said since a command began whose words count.
+    heard: Option<String>,
 }
 
 impl<'a, H: Hypervisor> Session<'a, H> {
@@ -59,7 +64,16 @@ impl<'a, H: Hypervisor> Session<'a, H> {
     pub fn new(mut control: Control<'a, H>, options: Options) -> Self {
         let started = control.hv.now();
         let editor = Editor::new("xen-lite> ");
-        Self { control, editor, typed: VecDeque::new(), options, started, prompting: false, busy: false }
+        Self {
+            control,
+            editor,
+            typed: VecDeque::new(),
+            options,
+            started,
+            prompting: false,
+            busy: false,
+            heard: None,
+        }
     }
 
     /// Greets, starts the guests that are to be started, runs the script if there is one, then the shell, for ever.
@@ -120,7 +134,7 @@ impl<'a, H: Hypervisor> Session<'a, H> {
         let line = loop {
             let Some(key) = self.next_key() else { continue };
             let (guests, domains) = (self.control.files.guests(), self.control.names());
-            let complete = |line: &str| command::candidates(line, &guests, &domains);
+            let complete = |line: &str| table::candidates(line, &guests, &domains);
             let mut out = String::new();
             let event = self.editor.key(key, &complete, &mut out);
             self.show(&out);
@@ -243,6 +257,9 @@ impl<'a, H: Hypervisor> Session<'a, H> {
     /// Prints a line, around the prompt if it is on the screen.
     fn say(&mut self, text: &str) {
         let clean = printable(text.as_bytes());
+        if let Some(heard) = &mut self.heard {
+            heard.push_str(&clean);
+        }
         if self.prompting {
             self.show(self.editor.hide());
         }

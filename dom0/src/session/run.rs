@@ -1,4 +1,4 @@
-//! What each command does.
+//! What each command does that waits, or changes what is shown; the others are in `answers`.
 
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -6,7 +6,7 @@ use alloc::string::{String, ToString};
 use super::{SECOND, Session, Waited};
 use crate::DomId;
 use crate::control::printable;
-use crate::hypervisor::{Hypervisor, explain};
+use crate::hypervisor::Hypervisor;
 use crate::shell::command::{self, Command};
 
 /// Seconds that guests get to power off before they are destroyed.
@@ -14,9 +14,9 @@ const GRACE: u64 = 10;
 /// Seconds in which the amount of free memory must come to rest.
 const SETTLE: u64 = 10;
 /// What a command that was cancelled reports.
-const CANCELLED: &str = "stopped by Ctrl-C";
+pub(super) const CANCELLED: &str = "stopped by Ctrl-C";
 
-type Outcome = Result<(), String>;
+pub(super) type Outcome = Result<(), String>;
 
 impl<H: Hypervisor> Session<'_, H> {
     /// Runs one command line.
@@ -29,11 +29,6 @@ impl<H: Hypervisor> Session<'_, H> {
 
     fn perform(&mut self, command: Command) -> Outcome {
         match command {
-            Command::List => {
-                let text = self.control.list()?;
-                self.tell(&text)
-            }
-            Command::Guests => self.guests(),
             Command::Create { guest, attach, count } => {
                 let dom = self.create(&guest, count)?;
                 if attach {
@@ -46,54 +41,8 @@ impl<H: Hypervisor> Session<'_, H> {
                 self.attach(dom);
                 Ok(())
             }
-            Command::Log { domain } => {
-                let text = printable(&self.control.console(&domain)?.since(0));
-                self.tell(&text)
-            }
-            Command::Pause { domain } => {
-                let dom = self.control.find(&domain)?;
-                self.control.pause(dom)?;
-                self.tell(&format!("{domain} is paused; unpause {domain} lets it run"))
-            }
-            Command::Unpause { domain } => {
-                let dom = self.control.find(&domain)?;
-                self.control.unpause(dom)?;
-                self.tell(&format!("{domain} runs"))
-            }
-            Command::Shutdown { domain } => {
-                let dom = self.control.find(&domain)?;
-                self.control.request_shutdown(dom)?;
-                self.tell(&format!("{domain} was asked to power off; destroy {domain} if it does not obey"))
-            }
-            Command::Destroy { domain } => {
-                let dom = self.control.find(&domain)?;
-                self.control.destroy(dom);
-                self.tell(&format!("{domain} is destroyed"))
-            }
-            Command::Store { path } => {
-                let text = self.control.store_below(&path)?;
-                self.tell(&text)
-            }
-            Command::Info => {
-                let text = self.control.info()?;
-                self.tell(&text)
-            }
-            Command::Free => {
-                let pages = self.control.free_pages()?;
-                self.tell(&format!("free: {pages} frames ({} MiB)", pages >> 8))
-            }
-            Command::Dmesg => {
-                let text = self.control.hv.log().map_err(|e| explain("readconsole", e))?;
-                self.tell(&text)
-            }
-            Command::Uptime => {
-                let seconds = (self.control.hv.now() - self.started) / SECOND;
-                self.tell(&format!("up {}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60))
-            }
-            Command::Help { topic } => {
-                let text = command::help(topic.as_deref())?;
-                self.tell(&text)
-            }
+            Command::Top { count, seconds } => self.top(count, seconds),
+            Command::Guests => self.guests(),
             Command::Poweroff => self.power_off(),
             Command::Wait { domain, text, seconds } => self.wait(&domain, &text, seconds),
             Command::Send { domain, text } => {
@@ -103,16 +52,20 @@ impl<H: Hypervisor> Session<'_, H> {
             }
             Command::ExpectGone { domain, seconds } => self.expect_gone(&domain, seconds),
             Command::ExpectError { command, text } => self.expect_error(*command, &text),
+            Command::Expect { command, text } => self.expect(*command, &text),
             Command::Churn { guest, count, life } => self.churn(&guest, count, life),
             Command::Sleep { seconds } => match self.pump(seconds, |_| false) {
                 Waited::Cancelled => Err(CANCELLED.to_string()),
                 _ => Ok(()),
             },
-            Command::Echo { text } => self.tell(&text),
+            plain => {
+                let text = self.answer(plain)?;
+                self.tell(&text)
+            }
         }
     }
 
-    fn tell(&mut self, text: &str) -> Outcome {
+    pub(super) fn tell(&mut self, text: &str) -> Outcome {
         self.say(text);
         Ok(())
     }
@@ -211,6 +164,17 @@ impl<H: Hypervisor> Session<'_, H> {
         }
     }
 
+    fn expect(&mut self, command: Command, text: &str) -> Outcome {
+        self.heard = Some(String::new());
+        let done = self.perform(command);
+        let heard = self.heard.take().unwrap_or_default();
+        done?;
+        if heard.contains(text) {
+            return Ok(());
+        }
+        Err(format!("expected {text:?}"))
+    }
+
     /// Creates and destroys a guest again and again; all frames must come back. A first time is not counted: the hypervisor's own
     /// memory grows by pieces, and keeps what it took. Each guest lives for a time of its own, at most `life` milliseconds.
     fn churn(&mut self, guest: &str, count: u32, life: u64) -> Outcome {
@@ -277,7 +241,7 @@ impl<H: Hypervisor> Session<'_, H> {
             ));
         }
         for dom in &running {
-            self.control.request_shutdown(*dom)?;
+            self.control.request(*dom, "poweroff")?;
         }
         self.pump(GRACE, |session| session.control.domains().all(|d| d.ended.is_some()));
         let left: alloc::vec::Vec<DomId> = self.control.domains().map(|d| d.dom).collect();

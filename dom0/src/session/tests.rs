@@ -176,6 +176,7 @@ fn ends_are_noticed_and_followed() {
     let dom = control.create("hello", false).unwrap().dom;
     fake.shut_down(dom.0, 3);
     control.serve();
+    assert!(control.next_notice().unwrap().starts_with("hello (domain 1), CPU 0: rip "));
     let notice = control.next_notice().unwrap();
     assert!(notice.starts_with("hello (domain 1) crashed; it is kept"), "{notice}");
     control.destroy(dom);
@@ -211,4 +212,66 @@ fn a_guest_that_never_stops_talking_does_not_stop_the_shell() {
     fake.0.borrow_mut().talkative = true;
     let printed = run(&fake, &images(), "\ncreate hello\rlist\rpoweroff\r");
     assert!(printed.contains("hello                        1"), "{printed}");
+}
+
+/// A guest with these settings ends for a reason; returns what was said, the names of the domains then, and how many frames
+/// are missing.
+fn end_of(settings: &str, reason: u32) -> (Vec<String>, Vec<String>, u64) {
+    let kernel = fake::kernel(b"text");
+    let config = std::format!("kernel = 'k'\nmemory = 8\ndisk = [ 'ram:1M:kept,xvda,w' ]\n{settings}");
+    let archive = fake::archive(&[("guests/g.cfg", config.as_bytes()), ("guests/k", &kernel)]);
+    let (files, _) = Files::read(&archive);
+    let fake = Fake::new(FREE);
+    let mut control = Control::new(fake.clone(), files);
+    let dom = control.create("g", false).unwrap().dom;
+    fake.0.borrow_mut().now += 5_000_000_000;
+    fake.shut_down(dom.0, reason);
+    control.serve();
+    let said = std::iter::from_fn(|| control.next_notice()).collect();
+    control.store.tree().check().unwrap();
+    let names = control.names();
+    let left: Vec<_> = control.domains().map(|d| d.dom).collect();
+    left.into_iter().for_each(|dom| control.destroy(dom));
+    let below = |path: &str| control.store.tree().get(path).map_or(0, |node| node.children.len());
+    assert_eq!((below("/vm"), below("/libxl")), (0, 0));
+    let world = fake.0.borrow();
+    assert_eq!((world.mapped, world.open_ports.len()), (0, 0));
+    (said, names, FREE - world.free)
+}
+
+#[test]
+fn what_follows_an_end_is_as_configured() {
+    let (said, names, missing) = end_of("on_poweroff = 'rename-restart'", 0);
+    assert_eq!((names, missing), (["g-1", "g"].map(String::from).to_vec(), 0), "{said:?}");
+    assert!(said[0].contains("it is kept as g-1, and started again"), "{said:?}");
+    let (said, names, missing) = end_of("on_watchdog = 'restart'", 4);
+    assert_eq!((names.len(), missing), (1, 0));
+    assert!(said[0].contains("ended by its watchdog; starting it again"), "{said:?}");
+    let (said, names, missing) = end_of("on_crash = 'coredump-destroy'", 3);
+    assert_eq!((names.len(), missing), (0, 0));
+    assert!(said[1].contains("g: no core file: there is no disk vda"), "{said:?}");
+    let (said, names, _) =
+        end_of("on_crash = 'coredump-restart'\nuuid='01234567-89ab-cdef-0123-456789abcdef'", 3);
+    assert_eq!(names, ["g"], "{said:?}");
+    let (said, names, missing) =
+        end_of("on_poweroff = 'rename-restart'\nuuid='01234567-89ab-cdef-0123-456789abcdef'", 0);
+    assert_eq!((names.len(), missing), (2, 0), "{said:?}");
+    let (_, names, _) = end_of("on_reboot = 'preserve'", 1);
+    assert_eq!(names, ["g"]);
+}
+
+#[test]
+fn commands_of_an_administrator() {
+    let script = "create --count 3 hello; expect hello-2 list; expect '\"name\": \"hello-3\"' list -l hello-3; \
+        expect '1 of 1 CPU' vcpu-set hello-1 1; expect-error 'at most' vcpu-set hello-1 2; \
+        expect '4096 KiB' mem-set hello-1 4; expect-error 'at most' mem-set hello-1 9; \
+        sched-credit -d hello-1 -w 512 -c 50; expect '512     50' sched-credit; \
+        block-attach hello-1 ram:1M,xvda,w; expect xvda block-list hello-1; block-detach --force hello-1 xvda; \
+        network-attach hello-1 mac=00:16:3e:00:00:07; expect 00:16:3e:00:00:07 network-list; \
+        network-detach --force hello-1 0; trigger hello-1 nmi; pause hello-1; expect instruction: context hello-1; \
+        rename hello-1 other; expect other uptime; reboot other; expect reboot store /local/domain/1/control; \
+        debug-keys q; destroy hello-2; create --count 1 hello; expect 'MEM %' top 2; \
+        expect-error 'there is no disk' dump-core other vda; expect vcpu-list help; poweroff";
+    let printed = run(&Fake::new(FREE), &images(), script);
+    assert!(printed.contains("SCRIPT ok"), "{printed}");
 }

@@ -1,21 +1,46 @@
-//! The shell's commands: one table for parsing, `help` and completion.
+//! What a line of the shell asks for. Which commands there are is in the [`table`](super::table).
 
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
 
-/// What a line asks for. `domain` fields hold a name or a number as typed.
+use super::arguments::Arguments;
+use super::table::{self, ENTRIES, Group};
+
+/// What a line asks for. `domain` fields hold a name or a number as typed; a missing one means all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the fields are the arguments that the table below describes")]
 pub enum Command {
-    List,
+    List { long: bool, domain: Option<String> },
+    Top { count: Option<u32>, seconds: u64 },
     Create { guest: String, attach: bool, count: u32 },
     Console { domain: String },
     Pause { domain: String },
     Unpause { domain: String },
     Shutdown { domain: String },
+    Reboot { domain: String },
     Destroy { domain: String },
+    Rename { domain: String, name: String },
+    VcpuList { domain: Option<String> },
+    VcpuSet { domain: String, count: u32 },
+    MemSet { domain: String, kib: u64 },
+    MemMax { domain: String, kib: u64 },
+    SchedCredit { domain: Option<String>, weight: Option<u16>, cap: Option<u16> },
+    BlockAttach { domain: String, disk: String },
+    BlockDetach { domain: String, vdev: String, force: bool },
+    BlockList { domain: Option<String> },
+    NetworkAttach { domain: String, vif: String },
+    NetworkDetach { domain: String, vif: String, force: bool },
+    NetworkList { domain: Option<String> },
+    Save { domain: String, file: String },
+    Restore { file: String },
+    Images,
+    Forget { file: String },
+    Trigger { domain: String, vcpu: u32 },
+    Context { domain: String, vcpu: u32 },
+    DumpCore { domain: String, disk: String },
+    DebugKeys { keys: String },
     Log { domain: String },
     Info,
     Dmesg,
@@ -29,62 +54,14 @@ pub enum Command {
     Send { domain: String, text: String },
     ExpectGone { domain: String, seconds: u64 },
     ExpectError { command: alloc::boxed::Box<Command>, text: String },
+    Expect { command: alloc::boxed::Box<Command>, text: String },
     Churn { guest: String, count: u32, life: u64 },
     Sleep { seconds: u64 },
     Echo { text: String },
 }
 
-/// One row of `help`.
-#[derive(Clone, Copy, Debug)]
-pub struct Entry {
-    /// The command's word.
-    pub name: &'static str,
-    /// Its arguments.
-    pub arguments: &'static str,
-    /// What it does.
-    pub summary: &'static str,
-    /// Meant for scripts: not in the short list.
-    pub for_scripts: bool,
-}
-
-const fn entry(name: &'static str, arguments: &'static str, summary: &'static str) -> Entry {
-    Entry { name, arguments, summary, for_scripts: false }
-}
-
-const fn scripted(name: &'static str, arguments: &'static str, summary: &'static str) -> Entry {
-    Entry { name, arguments, summary, for_scripts: true }
-}
-
-/// All commands.
-pub const ENTRIES: [Entry; 23] = [
-    entry("list", "", "domains with state, memory and CPU time"),
-    entry("guests", "", "what create can start"),
-    entry("create", "[-c] [--count N] GUEST", "build and start a guest; -c attaches its console"),
-    entry("console", "DOMAIN", "attach to a guest's console; Ctrl-] leaves"),
-    entry("log", "DOMAIN", "what a guest printed so far"),
-    entry("pause", "DOMAIN", "stop a guest's CPUs"),
-    entry("unpause", "DOMAIN", "let them run again"),
-    entry("shutdown", "DOMAIN", "ask a guest to power off"),
-    entry("destroy", "DOMAIN", "end a guest at once"),
-    entry("store", "[PATH]", "show the xenstore below PATH"),
-    entry("info", "", "hypervisor version, CPUs and memory"),
-    entry("free", "", "free memory frames"),
-    entry("dmesg", "", "the hypervisor's log"),
-    entry("uptime", "", "time since Dom0 started"),
-    entry("help", "[COMMAND]", "this list, or one command"),
-    entry("poweroff", "", "shut the guests down, then the machine"),
-    scripted("wait", "DOMAIN TEXT [SECONDS]", "until TEXT was printed by the guest"),
-    scripted("send", "DOMAIN TEXT", "type TEXT and Enter into the guest's console"),
-    scripted("expect-gone", "DOMAIN [SECONDS]", "until the guest no longer exists"),
-    scripted("expect-error", "TEXT COMMAND...", "run a command that must fail with TEXT in its message"),
-    scripted(
-        "churn",
-        "GUEST N [MS]",
-        "create and destroy N times, MS apart at most; every frame must come back",
-    ),
-    scripted("sleep", "SECONDS", "wait"),
-    scripted("echo", "TEXT...", "print TEXT"),
-];
+/// Most domains that one `create` starts.
+const COUNT_MAX: u32 = 1000;
 
 /// Seconds that `wait` and `expect-gone` allow unless told otherwise.
 pub const PATIENCE: u64 = 60;
@@ -145,28 +122,155 @@ fn parse_words(words: &[String]) -> Result<Option<Command>, String> {
         "?" => "help",
         "exit" | "quit" | "halt" => "poweroff",
         "xenstore-ls" => "store",
+        "sched-credit2" => "sched-credit",
         other => other,
     };
-    let Some(entry) = ENTRIES.iter().find(|e| e.name == canonical) else { return Err(unknown(name)) };
-    let command = build(entry, &Arguments { entry, words: rest })?;
+    let Some(entry) = ENTRIES.iter().find(|e| e.name == canonical) else { return Err(table::unknown(name)) };
+    let arguments = Arguments { entry, words: rest };
+    let command = match entry.group {
+        Group::Everyday => everyday(&arguments)?,
+        Group::Domains => administration(&arguments)?,
+        Group::Devices => devices(&arguments)?,
+        Group::Images => images(&arguments)?,
+        Group::Scripts => scripts(&arguments)?,
+    };
     Ok(Some(command))
 }
 
-fn build(entry: &Entry, arguments: &Arguments<'_>) -> Result<Command, String> {
+fn everyday(arguments: &Arguments<'_>) -> Result<Command, String> {
     let domain = || arguments.one().map(String::from);
-    Ok(match entry.name {
+    Ok(match arguments.entry.name {
+        "list" => {
+            let (words, options) = arguments.with_options(&[("-l", false)], 0, 1)?;
+            Command::List { long: !options.is_empty(), domain: words.first().map(ToString::to_string) }
+        }
+        "top" => {
+            let words = arguments.between(0, 2)?;
+            let count = words.first().map(|word| arguments.number(word)).transpose()?;
+            Command::Top { count, seconds: arguments.optional(1, 1)?.max(1) }
+        }
         "create" => return create(arguments),
         "console" => Command::Console { domain: domain()? },
         "log" => Command::Log { domain: domain()? },
         "pause" => Command::Pause { domain: domain()? },
         "unpause" => Command::Unpause { domain: domain()? },
         "shutdown" => Command::Shutdown { domain: domain()? },
+        "reboot" => Command::Reboot { domain: domain()? },
         "destroy" => Command::Destroy { domain: domain()? },
         "store" => {
             let path = arguments.between(0, 1)?.first().map_or("/", String::as_str);
             Command::Store { path: path.to_string() }
         }
         "help" => Command::Help { topic: arguments.between(0, 1)?.first().cloned() },
+        plain => {
+            arguments.between(0, 0)?;
+            match plain {
+                "guests" => Command::Guests,
+                "info" => Command::Info,
+                "free" => Command::Free,
+                "dmesg" => Command::Dmesg,
+                "uptime" => Command::Uptime,
+                _ => Command::Poweroff,
+            }
+        }
+    })
+}
+
+fn administration(arguments: &Arguments<'_>) -> Result<Command, String> {
+    let two = || arguments.between(2, 2).map(|words| (words[0].clone(), words[1].as_str()));
+    Ok(match arguments.entry.name {
+        "rename" => {
+            let (domain, name) = two()?;
+            Command::Rename { domain, name: name.to_string() }
+        }
+        "vcpu-list" => Command::VcpuList { domain: arguments.between(0, 1)?.first().cloned() },
+        "vcpu-set" => {
+            let (domain, count) = two()?;
+            Command::VcpuSet { domain, count: arguments.number(count)? }
+        }
+        "mem-set" => {
+            let (domain, size) = two()?;
+            Command::MemSet { domain, kib: arguments.kib(size)? }
+        }
+        "mem-max" => {
+            let (domain, size) = two()?;
+            Command::MemMax { domain, kib: arguments.kib(size)? }
+        }
+        "sched-credit" => return sched_credit(arguments),
+        "trigger" => {
+            let words = arguments.between(2, 3)?;
+            if words[1] != "nmi" {
+                return Err(format!("{:?} is nothing a PV guest can be sent; use nmi", words[1]));
+            }
+            Command::Trigger { domain: words[0].clone(), vcpu: arguments.optional(2, 0)? }
+        }
+        "context" => {
+            let words = arguments.between(1, 2)?;
+            Command::Context { domain: words[0].clone(), vcpu: arguments.optional(1, 0)? }
+        }
+        "dump-core" => {
+            let (domain, disk) = two()?;
+            Command::DumpCore { domain, disk: disk.to_string() }
+        }
+        _ => Command::DebugKeys { keys: arguments.one()?.to_string() },
+    })
+}
+
+fn devices(arguments: &Arguments<'_>) -> Result<Command, String> {
+    let detached = || {
+        let (words, options) = arguments.with_options(&[("--force", false)], 2, 2)?;
+        Ok::<_, String>((words[0].to_string(), words[1].to_string(), !options.is_empty()))
+    };
+    let all_or_one = || arguments.between(0, 1).map(|words| words.first().cloned());
+    // Parts of a description may be words of their own, as for `xl`.
+    let described = |least| {
+        let words = arguments.between(least, usize::MAX)?;
+        Ok::<_, String>((words[0].clone(), words[1..].join(",")))
+    };
+    Ok(match arguments.entry.name {
+        "block-attach" => {
+            let (domain, disk) = described(2)?;
+            Command::BlockAttach { domain, disk }
+        }
+        "block-detach" => {
+            let (domain, vdev, force) = detached()?;
+            Command::BlockDetach { domain, vdev, force }
+        }
+        "block-list" => Command::BlockList { domain: all_or_one()? },
+        "network-attach" => {
+            let (domain, vif) = described(1)?;
+            Command::NetworkAttach { domain, vif }
+        }
+        "network-detach" => {
+            let (domain, vif, force) = detached()?;
+            Command::NetworkDetach { domain, vif, force }
+        }
+        _ => Command::NetworkList { domain: all_or_one()? },
+    })
+}
+
+fn images(arguments: &Arguments<'_>) -> Result<Command, String> {
+    Ok(match arguments.entry.name {
+        "save" => {
+            let words = arguments.between(2, 2)?;
+            Command::Save { domain: words[0].clone(), file: words[1].clone() }
+        }
+        "restore" => Command::Restore { file: arguments.one()?.to_string() },
+        "forget" => Command::Forget { file: arguments.one()?.to_string() },
+        _ => {
+            arguments.between(0, 0)?;
+            Command::Images
+        }
+    })
+}
+
+fn scripts(arguments: &Arguments<'_>) -> Result<Command, String> {
+    let inner = || {
+        let words = arguments.between(2, usize::MAX)?;
+        let command = parse_words(&words[1..])?.ok_or_else(|| arguments.usage())?;
+        Ok::<_, String>((alloc::boxed::Box::new(command), words[0].clone()))
+    };
+    Ok(match arguments.entry.name {
         "wait" => {
             let words = arguments.between(2, 3)?;
             let seconds = arguments.optional(2, PATIENCE)?;
@@ -181,132 +285,46 @@ fn build(entry: &Entry, arguments: &Arguments<'_>) -> Result<Command, String> {
             Command::ExpectGone { domain: words[0].clone(), seconds: arguments.optional(1, PATIENCE)? }
         }
         "expect-error" => {
-            let words = arguments.between(2, usize::MAX)?;
-            let command = parse_words(&words[1..])?.ok_or_else(|| arguments.usage())?;
-            Command::ExpectError { command: command.into(), text: words[0].clone() }
+            let (command, text) = inner()?;
+            Command::ExpectError { command, text }
+        }
+        "expect" => {
+            let (command, text) = inner()?;
+            Command::Expect { command, text }
         }
         "churn" => {
             let words = arguments.between(2, 3)?;
-            let (count, life) = (arguments.number(&words[1])? as u32, arguments.optional(2, 0)?);
+            let (count, life) = (arguments.number(&words[1])?, arguments.optional(2, 0)?);
             Command::Churn { guest: words[0].clone(), count, life }
         }
         "sleep" => Command::Sleep { seconds: arguments.number(arguments.one()?)? },
-        "echo" => Command::Echo { text: arguments.words.join(" ") },
-        plain => {
-            arguments.between(0, 0)?;
-            match plain {
-                "list" => Command::List,
-                "guests" => Command::Guests,
-                "info" => Command::Info,
-                "free" => Command::Free,
-                "dmesg" => Command::Dmesg,
-                "uptime" => Command::Uptime,
-                _ => Command::Poweroff,
-            }
-        }
+        _ => Command::Echo { text: arguments.words.join(" ") },
     })
 }
 
 fn create(arguments: &Arguments<'_>) -> Result<Command, String> {
-    let (mut guest, mut attach, mut count) = (None, false, 1);
-    let mut words = arguments.words.iter();
-    while let Some(word) = words.next() {
-        match word.as_str() {
-            "-c" => attach = true,
-            "--count" => {
-                let number = words.next().ok_or_else(|| arguments.usage())?;
-                count = arguments.number(number)?.clamp(1, 1000) as u32;
-            }
-            option if option.starts_with('-') => {
-                return Err(format!("unknown option {option}; {}", arguments.usage()));
-            }
-            _ if guest.is_none() => guest = Some(word.clone()),
-            _ => return Err(arguments.usage()),
-        }
-    }
-    let guest = guest.ok_or_else(|| format!("{}; type guests to see what there is", arguments.usage()))?;
-    Ok(Command::Create { guest, attach, count })
-}
-
-struct Arguments<'a> {
-    entry: &'a Entry,
-    words: &'a [String],
-}
-
-impl Arguments<'_> {
-    fn usage(&self) -> String {
-        format!("usage: {} {}", self.entry.name, self.entry.arguments).trim_end().to_string()
-    }
-
-    fn between(&self, least: usize, most: usize) -> Result<&[String], String> {
-        if (least..=most).contains(&self.words.len()) { Ok(self.words) } else { Err(self.usage()) }
-    }
-
-    fn one(&self) -> Result<&str, String> {
-        Ok(&self.between(1, 1)?[0])
-    }
-
-    fn number(&self, word: &str) -> Result<u64, String> {
-        word.parse().map_err(|_| format!("{word:?} is no number; {}", self.usage()))
-    }
-
-    fn optional(&self, index: usize, default: u64) -> Result<u64, String> {
-        self.words.get(index).map_or(Ok(default), |word| self.number(word))
-    }
-}
-
-fn unknown(name: &str) -> String {
-    let near = ENTRIES.iter().map(|e| (distance(name, e.name), e.name)).min();
-    match near {
-        Some((steps, best)) if steps <= 2 => format!("unknown command {name}; did you mean {best}?"),
-        _ => format!("unknown command {name}; type help for the list"),
-    }
-}
-
-/// Edits that turn one word into the other.
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.bytes().enumerate() {
-        let mut diagonal = core::mem::replace(&mut row[0], i + 1);
-        for (j, y) in b.bytes().enumerate() {
-            let swap = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = swap.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
-}
-
-/// The text of `help`.
-pub fn help(topic: Option<&str>) -> Result<String, String> {
-    let row = |e: &Entry| format!("  {:<34} {}\n", format!("{} {}", e.name, e.arguments), e.summary);
-    match topic {
-        Some(name) => ENTRIES.iter().find(|e| e.name == name).map(row).ok_or_else(|| unknown(name)),
-        None => {
-            let part = |scripts| {
-                ENTRIES.iter().filter(move |e| e.for_scripts == scripts).map(row).collect::<String>()
-            };
-            Ok(format!(
-                "{}for scripts:\n{}DOMAIN is a name or a number. Tab completes, arrow up recalls.\n",
-                part(false),
-                part(true)
-            ))
-        }
-    }
-}
-
-/// What could stand at the end of this line: commands first, then guests or domains.
-pub fn candidates(line: &str, guests: &[String], domains: &[String]) -> Vec<String> {
-    let part = line.rsplit(';').next().unwrap_or("").trim_start();
-    let Some((first, _)) = part.split_once(' ') else {
-        return ENTRIES.iter().map(|e| e.name.to_string()).collect();
+    let (words, options) = arguments.with_options(&[("-c", false), ("--count", true)], 0, 1)?;
+    let Some(guest) = words.first() else {
+        return Err(format!("{}; type guests to see what there is", arguments.usage()));
     };
-    match ENTRIES.iter().find(|e| e.name == first).map_or("", |e| e.arguments) {
-        arguments if arguments.contains("GUEST") => guests.to_vec(),
-        arguments if arguments.starts_with("DOMAIN") => domains.to_vec(),
-        "[COMMAND]" => ENTRIES.iter().map(|e| e.name.to_string()).collect(),
-        _ => vec![],
+    let attach = options.iter().any(|(name, _)| *name == "-c");
+    let count = options.iter().find(|(name, _)| *name == "--count");
+    let count = count.map_or(Ok(1), |(_, number)| arguments.number(number))?;
+    if !(1..=COUNT_MAX).contains(&count) {
+        return Err(format!("--count {count}: from 1 to {COUNT_MAX}"));
     }
+    Ok(Command::Create { guest: guest.to_string(), attach, count })
+}
+
+fn sched_credit(arguments: &Arguments<'_>) -> Result<Command, String> {
+    let (_, options) = arguments.with_options(&[("-d", true), ("-w", true), ("-c", true)], 0, 0)?;
+    let find = |wanted| options.iter().find(|(name, _)| *name == wanted).map(|(_, value)| *value);
+    let number = |wanted| find(wanted).map(|value| arguments.number(value)).transpose();
+    let (domain, weight, cap) = (find("-d").map(ToString::to_string), number("-w")?, number("-c")?);
+    if domain.is_none() && (weight.is_some() || cap.is_some()) {
+        return Err(format!("which domain? {}", arguments.usage()));
+    }
+    Ok(Command::SchedCredit { domain, weight, cap })
 }
 
 #[cfg(test)]
@@ -326,7 +344,7 @@ mod tests {
     #[test]
     fn commands() {
         assert_eq!(parse("  "), Ok(None));
-        assert_eq!(parse("ls"), Ok(Some(Command::List)));
+        assert_eq!(parse("ls"), Ok(Some(Command::List { long: false, domain: None })));
         let create =
             |guest: &str, attach, count| Ok(Some(Command::Create { guest: guest.into(), attach, count }));
         assert_eq!(parse("create -c hello"), create("hello", true, 1));
@@ -339,15 +357,36 @@ mod tests {
     }
 
     #[test]
+    fn options_and_amounts() {
+        let credit = Command::SchedCredit { domain: Some("a".into()), weight: Some(512), cap: None };
+        assert_eq!(parse("sched-credit -d a -w 512"), Ok(Some(credit)));
+        let memory = |kib| Ok(Some(Command::MemSet { domain: "a".into(), kib }));
+        assert_eq!(parse("mem-set a 32"), memory(32 << 10));
+        assert_eq!(parse("mem-set a 2048k"), memory(2048));
+        assert_eq!(parse("mem-set a 1G"), memory(1 << 20));
+        let disk = Command::BlockAttach { domain: "a".into(), disk: "ram:1M,xvdb,w".into() };
+        assert_eq!(parse("block-attach a ram:1M xvdb w"), Ok(Some(disk)));
+        let gone = Command::NetworkDetach { domain: "a".into(), vif: "0".into(), force: true };
+        assert_eq!(parse("network-detach a --force 0"), Ok(Some(gone)));
+        assert_eq!(parse("top 2"), Ok(Some(Command::Top { count: Some(2), seconds: 1 })));
+    }
+
+    #[test]
     fn refusals_say_what_to_type() {
         let error = |text: &str| parse(text).unwrap_err();
         assert_eq!(error("lst"), "unknown command lst; did you mean list?");
         assert_eq!(error("frobnicate"), "unknown command frobnicate; type help for the list");
         assert_eq!(error("pause"), "usage: pause DOMAIN");
-        assert_eq!(error("list 3"), "usage: list");
+        assert_eq!(error("uptime 3"), "usage: uptime");
         assert!(error("create").starts_with("usage: create [-c] [--count N] GUEST; type guests"));
         assert_eq!(error("create -x a"), "unknown option -x; usage: create [-c] [--count N] GUEST");
-        assert_eq!(error("sleep x"), "\"x\" is no number; usage: sleep SECONDS");
+        assert_eq!(error("create --count"), "--count needs a value; usage: create [-c] [--count N] GUEST");
+        assert_eq!(error("create --count 0 a"), "--count 0: from 1 to 1000");
+        assert!(error("sched-credit -w 3").starts_with("which domain? usage: sched-credit"));
+        assert!(error("sched-credit -d a -w 70000").starts_with("\"70000\" is no number that fits"));
+        assert!(error("mem-set a 3x").starts_with("\"3x\" is no amount of memory"));
+        assert!(error("trigger a power").ends_with("use nmi"));
+        assert_eq!(error("sleep x"), "\"x\" is no number that fits; usage: sleep SECONDS");
     }
 
     #[test]
@@ -357,15 +396,7 @@ mod tests {
                 Ok(Some(_)) => {}
                 other => assert!(other.unwrap_err().contains(entry.name)),
             }
-            assert!(help(Some(entry.name)).unwrap().contains(entry.summary));
+            assert!(table::help(Some(entry.name)).unwrap().contains(entry.summary));
         }
-    }
-
-    #[test]
-    fn completion_knows_places() {
-        let (guests, domains) = (["hello".to_string()], ["grub".to_string()]);
-        assert!(candidates("cr", &guests, &domains).contains(&"create".to_string()));
-        assert_eq!(candidates("create ", &guests, &domains), guests);
-        assert_eq!(candidates("list; console g", &guests, &domains), domains);
     }
 }
