@@ -3,4 +3,6 @@
 
 extern crate alloc;
 
+pub mod hostile;
+pub mod report;
 pub mod tiny;

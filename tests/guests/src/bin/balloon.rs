@@ -18,6 +18,7 @@ use domu_sdk::{
     },
     println, start, store, time,
 };
+use test_guests::report;
 
 type Check = Result<(), String>;
 
@@ -157,15 +158,5 @@ async fn main() {
         ("holes", holes()),
         ("follows-the-store", follows().await),
     ];
-    let mut good = true;
-    for (name, check) in checks {
-        match check {
-            Ok(()) => println!("TEST {name} ok"),
-            Err(reason) => {
-                good = false;
-                println!("TEST {name} FAILED {reason}");
-            }
-        }
-    }
-    println!("RESULT: {}", if good { "pass" } else { "fail" });
+    report::checks(checks);
 }

@@ -20,82 +20,17 @@ use domu_sdk::{
     executor,
     grant::{Access, Grant},
     memory::SharedPages,
-    println, start, store,
-    time::{sleep, timeout},
+    store,
+    time::sleep,
     xenbus::{Frontend, State},
 };
+use test_guests::hostile::{self, Chance, Misuse, Outcome, words};
 
-/// Steps of one life.
-const STEPS: u32 = 300;
 /// Pages with data, for each direction.
 const DATA: usize = 12;
-/// How long a state of the back end is waited for.
-const PATIENCE: Duration = Duration::from_millis(300);
-
 #[domu_sdk::main]
 async fn main() {
-    let number = |name| start::parameter(name).and_then(|text| text.parse().ok());
-    let seed = number("seed").unwrap_or(1);
-    let lives = number("lives").unwrap_or(20);
-    println!("hostile: seed {seed}");
-    let mut chance = Chance(seed);
-    let mut life = 0;
-    let (mut connected, mut answers) = (0, 0);
-    while lives == 0 || life < lives {
-        match one_life(&mut chance).await {
-            Ok((up, count)) => {
-                connected += u32::from(up);
-                answers += count;
-            }
-            Err(why) => println!("hostile: life {life}: {why}"),
-        }
-        life += 1;
-    }
-    println!("hostile: done, {life} lives, {connected} connected, {answers} answers");
-}
-
-/// SplitMix64.
-struct Chance(u64);
-
-impl Chance {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ z >> 31
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit
-    }
-
-    /// Once in `n` times.
-    fn once_in(&mut self, n: u64) -> bool {
-        self.below(n) == 0
-    }
-
-    /// A number that somebody might think of.
-    fn number(&mut self) -> u64 {
-        match self.below(6) {
-            0 => self.below(9),
-            1 => self.below(2000),
-            2 => u64::from(u32::MAX) + self.below(3) - 1,
-            3 => u64::MAX - self.below(2),
-            4 => 1 << self.below(64),
-            _ => self.next(),
-        }
-    }
-
-    fn text(&mut self) -> String {
-        match self.below(5) {
-            0 => String::new(),
-            1 => "x".repeat(self.below(1500) as usize),
-            2 => "/local/domain/0/backend/vif/0/0".to_string(),
-            3 => format!("-{}", self.number()),
-            _ => self.number().to_string(),
-        }
-    }
+    hostile::run::<Front>(0).await;
 }
 
 /// What a front end has shared.
@@ -129,41 +64,30 @@ const KEYS: &[&str] = &[
     "nonsense/deep/down/below",
 ];
 /// Those that a life begins without.
-const OWN: usize = 12;
+const OWN: &[&str] = KEYS.split_at(12).0;
 
-type Outcome<T = ()> = Result<T, String>;
+impl Misuse for Front {
+    const CLASS: &str = "vif";
+    const KEYS: &[&str] = OWN;
 
-fn words(error: impl core::fmt::Display) -> String {
-    error.to_string()
-}
-
-/// Opens the interface, misbehaves, and ends somehow. Whether it was connected, and how many responses there were at the end.
-async fn one_life(chance: &mut Chance) -> Outcome<(bool, u32)> {
-    let store = store::get().ok_or("no store")?;
-    let _ = store.rm("device/vif/0/backend").await;
-    let back = format!("/local/domain/0/backend/vif/{}/0", start::domain_id().map_or(0, |id| id.0));
-    store.write("device/vif/0/backend", &back).await.map_err(words)?;
-    store.write("device/vif/0/backend-id", "0").await.map_err(words)?;
-    let device = Frontend::open("vif", 0).await.map_err(words)?;
-    device.withdraw(&KEYS[..OWN]).await.map_err(words)?;
-    device.set_state(State::Closed).await.map_err(words)?;
-    let _ = timeout(PATIENCE, device.wait(|state| (state == State::Closed).then_some(Ok(())))).await;
-    device.set_state(State::Initialising).await.map_err(words)?;
-    let _ = timeout(PATIENCE, device.wait(|state| (state == State::InitWait).then_some(Ok(())))).await;
-    let mut front = offer(device, chance).await?;
-    let up = timeout(PATIENCE, front.device.wait_for(State::Connected)).await == Some(Ok(()));
-    for _ in 0..STEPS {
-        misbehave(&mut front, chance).await;
+    async fn offer(device: Frontend, chance: &mut Chance) -> Outcome<Self> {
+        offer(device, chance).await
     }
-    sleep(Duration::from_millis(chance.below(3))).await;
-    let answers = |ring: usize| front.rings[ring].0.load_u32(offset_of!(Sring, rsp_prod));
-    let answers = answers(0).saturating_add(answers(1));
-    // The frames come back only when the back end has let go of them.
-    let device = &front.device;
-    device.set_state(State::Closed).await.map_err(words)?;
-    let closed = |state| matches!(state, State::Closed | State::Unknown).then_some(Ok(()));
-    let _ = timeout(10 * PATIENCE, device.wait(closed)).await;
-    Ok((up, if up && answers < 1 << 20 { answers } else { 0 }))
+
+    async fn connected(&mut self) {}
+
+    async fn misbehave(&mut self, chance: &mut Chance) {
+        misbehave(self, chance).await;
+    }
+
+    fn answers(&self) -> u32 {
+        let answers = |ring: usize| self.rings[ring].0.load_u32(offset_of!(Sring, rsp_prod));
+        answers(0).saturating_add(answers(1))
+    }
+
+    fn device(&self) -> &Frontend {
+        &self.device
+    }
 }
 
 /// Mostly right.
@@ -189,8 +113,8 @@ async fn offer(device: Frontend, chance: &mut Chance) -> Outcome<Front> {
         ("feature-no-csum-offload".into(), chance.below(2).to_string()),
     ];
     if chance.once_in(4) {
-        let key = KEYS[chance.below(OWN as u64) as usize];
-        values.push((key.to_string(), chance.text()));
+        let key = OWN[chance.below(OWN.len() as u64) as usize];
+        values.push((key.to_string(), chance.text("/local/domain/0/backend/vif/0/0")));
     }
     device.publish(&values, State::Connected).await.map_err(words)?;
     let text = device.back_text("mac").await.map_err(words)?.unwrap_or_default();
@@ -220,7 +144,7 @@ async fn misbehave(front: &mut Front, chance: &mut Chance) {
             let key = KEYS[chance.below(KEYS.len() as u64) as usize];
             let path = format!("{}/{key}", front.device.path());
             if let Some(store) = store::get() {
-                let _ = store.write(&path, chance.text()).await;
+                let _ = store.write(&path, chance.text("/local/domain/0/backend/vif/0/0")).await;
             }
         }
         3 if chance.once_in(8) => {

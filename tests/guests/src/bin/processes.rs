@@ -23,6 +23,7 @@ use domu_sdk::{
     print, println, start, time,
     user::{Answer, Call, End, Fault, Process, Stop},
 };
+use test_guests::report;
 
 type Check = Result<(), String>;
 
@@ -167,15 +168,5 @@ async fn main() {
         ("beside-tasks", beside_tasks().await),
         ("no-leak", no_leak()),
     ];
-    let mut good = true;
-    for (name, check) in checks {
-        match check {
-            Ok(()) => println!("TEST {name} ok"),
-            Err(reason) => {
-                good = false;
-                println!("TEST {name} FAILED {reason}");
-            }
-        }
-    }
-    println!("RESULT: {}", if good { "pass" } else { "fail" });
+    report::checks(checks);
 }

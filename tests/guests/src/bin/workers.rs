@@ -22,6 +22,7 @@ use domu_sdk::{
     time::{self, Instant},
     vcpu,
 };
+use test_guests::report;
 
 type Check = Result<(), String>;
 
@@ -187,25 +188,21 @@ async fn mappings() -> Check {
     Ok(())
 }
 
+fn several_cpus() -> Result<(), String> {
+    let count = vcpu::count();
+    if count < 2 { Err(format!("{count} vCPU, nothing can be shared")) } else { Ok(()) }
+}
+
 #[domu_sdk::main]
 async fn main() {
     println!("{} vCPUs", vcpu::count());
     let checks = [
+        ("several-cpus", several_cpus()),
         ("sharing", sharing().await),
         ("again", again().await),
         ("events", events().await),
         ("timers", timers().await),
         ("mappings", mappings().await),
     ];
-    let mut good = vcpu::count() >= 2;
-    for (name, check) in checks {
-        match check {
-            Ok(()) => println!("TEST {name} ok"),
-            Err(reason) => {
-                good = false;
-                println!("TEST {name} FAILED {reason}");
-            }
-        }
-    }
-    println!("RESULT: {}", if good { "pass" } else { "fail" });
+    report::checks(checks);
 }
