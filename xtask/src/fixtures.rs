@@ -23,18 +23,21 @@ use crate::provide::upstream::{Upstream, unpack_gzip};
 use crate::say;
 use anyhow::{Context, Result, ensure};
 use runner::cases::hostile::{ATTEMPTS, NEIGHBOUR, SCRIPT_FILE, script};
-use runner::cases::{block, examples as tour, net};
+use runner::cases::{block, examples as tour, net, saved};
 use std::path::Path;
 use std::process::Command;
 
-/// First process of the Linux guest. It greets with a line that only a running userland can compute.
-const LINUX_INIT: &str = r#"#!/bin/busybox sh
+/// What the first process of every Linux guest begins with.
+const LINUX_START: &str = r#"#!/bin/busybox sh
 /bin/busybox mkdir -p /proc /sys
 /bin/busybox mount -t devtmpfs dev /dev
 /bin/busybox mount -t proc proc /proc
 /bin/busybox mount -t sysfs sys /sys
 exec </dev/hvc0 >/dev/hvc0 2>&1
-echo "USERLAND type=$(/bin/busybox cat /sys/hypervisor/type) sum=$((6 * 7)) cpus=$(/bin/busybox grep -c ^processor /proc/cpuinfo)"
+"#;
+
+/// First process of the Linux guest. It greets with a line that only a running userland can compute.
+const LINUX_INIT: &str = r#"echo "USERLAND type=$(/bin/busybox cat /sys/hypervisor/type) sum=$((6 * 7)) cpus=$(/bin/busybox grep -c ^processor /proc/cpuinfo)"
 while read -r line; do
     case "$line" in
         poweroff) echo "GOING DOWN"; /bin/busybox poweroff -f ;;
@@ -44,13 +47,7 @@ done
 "#;
 
 /// First process of the Linux guest with disks: its front end is a module. It writes, reads past its caches, compares, and powers off.
-const LINUX_DISKS: &str = r#"#!/bin/busybox sh
-/bin/busybox mkdir -p /proc /sys
-/bin/busybox mount -t devtmpfs dev /dev
-/bin/busybox mount -t proc proc /proc
-/bin/busybox mount -t sysfs sys /sys
-exec </dev/hvc0 >/dev/hvc0 2>&1
-cd /bin && /bin/busybox --install -s /bin
+const LINUX_DISKS: &str = r#"cd /bin && /bin/busybox --install -s /bin
 insmod /xen-blkfront.ko max_queues=2 max_ring_page_order=2 || echo "no module"
 for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do [ -b /dev/xvda -a -b /dev/xvdb ] && break; sleep 1; done
 echo "xvda: $(cat /sys/block/xvda/size) sectors, $(ls /sys/block/xvda/mq | wc -l) queue(s); xvdb: read-only $(cat /sys/block/xvdb/ro)"
@@ -69,13 +66,7 @@ poweroff -f
 
 /// First process of the Linux guest on the network: its front end is a module. It asks the echo server, sends it what is random, compares
 /// what comes back, and powers off.
-const LINUX_NET: &str = r#"#!/bin/busybox sh
-/bin/busybox mkdir -p /proc /sys
-/bin/busybox mount -t devtmpfs dev /dev
-/bin/busybox mount -t proc proc /proc
-/bin/busybox mount -t sysfs sys /sys
-exec </dev/hvc0 >/dev/hvc0 2>&1
-cd /bin && /bin/busybox --install -s /bin
+const LINUX_NET: &str = r#"cd /bin && /bin/busybox --install -s /bin
 insmod /xen-netfront.ko || echo "no module"
 for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do [ -d /sys/class/net/eth0 ] && break; sleep 1; done
 ifconfig eth0 10.0.0.5 netmask 255.255.255.0 up
@@ -131,7 +122,7 @@ fn linux_disks(paths: &Paths, software: &Upstream, vmlinuz: &[u8]) -> Result<()>
     initramfs.link("bin/sh", "busybox")?;
     initramfs.file_from("xen-blkfront.ko", 0o644, &software.blkfront)?;
     initramfs.file("pattern", 0o644, &pattern)?;
-    initramfs.file("init", 0o755, LINUX_DISKS.as_bytes())?;
+    initramfs.file("init", 0o755, &first_process(LINUX_DISKS))?;
     let more = "ramdisk = \"guests/initramfs\"\nextra = \"console=hvc0\"\n\
                 disk = [ 'ram:32M,xvda,w', 'file:guests/pattern,xvdb,r' ]\n";
     let list = [
@@ -144,6 +135,11 @@ fn linux_disks(paths: &Paths, software: &Upstream, vmlinuz: &[u8]) -> Result<()>
 
 fn read(path: &Path) -> Result<Vec<u8>> {
     std::fs::read(path).with_context(|| format!("reading {}", path.display()))
+}
+
+/// The program that a Linux guest starts with.
+fn first_process(rest: &str) -> Vec<u8> {
+    [LINUX_START, rest].concat().into_bytes()
 }
 
 /// An archive with guests: name, kernel, configuration (empty: the file is no guest of its own).
@@ -168,7 +164,7 @@ fn linux_initramfs() -> Result<Vec<u8>> {
     archive.character_device("dev/console", 5, 1)?;
     archive.file_from("bin/busybox", 0o755, &busybox)?;
     archive.link("bin/sh", "busybox")?;
-    archive.file("init", 0o755, LINUX_INIT.as_bytes())?;
+    archive.file("init", 0o755, &first_process(LINUX_INIT))?;
     gzip(&archive.finish()?)
 }
 
@@ -268,6 +264,14 @@ pub fn block(paths: &Paths) -> Result<()> {
     described(paths, block::ARCHIVE, block::KERNELS, block::GUESTS)
 }
 
+/// Prepares an initrd with guests that are to be saved.
+///
+/// # Errors
+/// If a guest was not built.
+pub fn saved(paths: &Paths) -> Result<()> {
+    described(paths, saved::ARCHIVE, saved::KERNELS, saved::GUESTS)
+}
+
 /// Prepares an initrd with the guests of the folder `examples`, and what they work on.
 ///
 /// # Errors
@@ -316,7 +320,7 @@ fn linux_net(paths: &Paths, software: &Upstream) -> Result<()> {
     initramfs.file_from("bin/busybox", 0o755, &busybox)?;
     initramfs.link("bin/sh", "busybox")?;
     initramfs.file_from("xen-netfront.ko", 0o644, &software.netfront)?;
-    initramfs.file("init", 0o755, LINUX_NET.as_bytes())?;
+    initramfs.file("init", 0o755, &first_process(LINUX_NET))?;
     let (linux, echo) = (read(&software.vmlinuz)?, read(&paths.image.join("guests/echo"))?);
     let more =
         "vcpus = 2\nramdisk = \"guests/initramfs\"\nextra = \"console=hvc0\"\nvif = [ 'ip=10.0.0.5' ]\n";
