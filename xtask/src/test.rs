@@ -91,6 +91,7 @@ fn prepare(paths: &Paths, cases: &[Case], options: &Options) -> Result<()> {
         fixtures::hostile(paths)?;
         fixtures::net(paths, &software)?;
         fixtures::block(paths)?;
+        fixtures::saved(paths)?;
         fixtures::tour(paths)?;
         fixtures::several_cpus(paths)?;
         fixtures::broken(paths, &software)?;

@@ -59,7 +59,11 @@ impl<'a, H: Hypervisor> Control<'a, H> {
                 text += &format!("{disk}:{:<32} {:>8} KiB\n", entry.name, entry.bytes >> 10);
             }
         }
-        if text.is_empty() { "There are no images; type save DOMAIN DISK:NAME to make one.".to_string() } else { text }
+        if text.is_empty() {
+            "There are no images; type save DOMAIN DISK:NAME to make one.".to_string()
+        } else {
+            text
+        }
     }
 
     /// Removes an image.
@@ -74,7 +78,9 @@ impl<'a, H: Hypervisor> Control<'a, H> {
         shelf.create(&name)?;
         let control = format!("/local/domain/{dom}/control");
         if self.store.read(&format!("{control}/feature-suspend")) != Some(b"1") {
-            return Err("the guest does not say that it can suspend itself (control/feature-suspend)".to_string());
+            return Err(
+                "the guest does not say that it can suspend itself (control/feature-suspend)".to_string()
+            );
         }
         let request = format!("{control}/shutdown");
         self.store.write(&request, b"suspend").map_err(|e| format!("write of {request}: {}", e.name()))?;
@@ -129,7 +135,12 @@ impl<'a, H: Hypervisor> Control<'a, H> {
         let mut filling: Filling<'_> = shelf.create(&name)?;
         let (mut guest, uuid) = (domain.guest.clone(), domain.uuid);
         // Disks came and went since it was made.
-        guest.disks = self.blocks.devices().filter(|(it, _)| it.dom == dom).map(|(_, vbd)| vbd.disk().clone()).collect();
+        guest.disks = self
+            .blocks
+            .devices()
+            .filter(|(it, _)| it.dom == dom)
+            .map(|(_, vbd)| vbd.disk().clone())
+            .collect();
         image::write(&mut filling, &guest, &uuid)?;
         let summary = take::take(&mut self.hv, &info, &mut filling)?;
         let bytes = shelf.finish(filling)?;

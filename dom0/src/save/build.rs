@@ -113,7 +113,8 @@ impl<H: Hypervisor> Restorer<'_, H> {
             while done < count {
                 let now = POPULATE.min(count - done);
                 let pfn = first + done as u64;
-                let more = self.hv.populate(self.dom, pfn, now).map_err(|e| explain("populate_physmap", e))?;
+                let more =
+                    self.hv.populate(self.dom, pfn, now).map_err(|e| explain("populate_physmap", e))?;
                 let at = pfn as usize;
                 self.mfns[at..at + more.len()].copy_from_slice(&more);
                 done += more.len();
@@ -209,7 +210,8 @@ impl<H: Hypervisor> Restorer<'_, H> {
         let mut info = StartInfo::read_from_bytes(&bytes).map_err(|_| "start_info is too short")?;
         let console_pfn = info.as_dom_u().mfn;
         let store = Channel { mfn: self.ring(plan, info.store_mfn, "the store's page")?, port: store_port };
-        let console = Channel { mfn: self.ring(plan, console_pfn, "the console's page")?, port: console_port };
+        let console =
+            Channel { mfn: self.ring(plan, console_pfn, "the console's page")?, port: console_port };
         info.nr_pages = plan.kinds.len() as u64;
         info.shared_info = shared_info << 12;
         info.flags = 0;

@@ -76,7 +76,9 @@ fn quoted(text: &str) -> Result<String> {
     let quote = ['\'', '"'].into_iter().find(|quote| !text.contains(*quote));
     match quote {
         Some(quote) if !text.contains(char::is_control) => Ok(format!("{quote}{text}{quote}")),
-        _ => Err(format!("{text:?} cannot be written into an image: it has both kinds of quotes, or control characters")),
+        _ => Err(format!(
+            "{text:?} cannot be written into an image: it has both kinds of quotes, or control characters"
+        )),
     }
 }
 

@@ -302,7 +302,9 @@ impl<'s, S: Source + ?Sized> Reader<'s, S> {
         let mut body = Body { kind: 0, rest: &head };
         let (kind, length) = (body.u32()?, body.u32()?);
         if length > BODY_MAX {
-            return Err(format!("a record of type {kind:#x} has {length} bytes; at most {BODY_MAX} are read"));
+            return Err(format!(
+                "a record of type {kind:#x} has {length} bytes; at most {BODY_MAX} are read"
+            ));
         }
         let mut bytes = room((length as usize).next_multiple_of(8))?;
         self.source.take(&mut bytes)?;

@@ -53,7 +53,8 @@ pub fn pack(id: u32, context: &mut VcpuGuestContext, by: Translate<'_>) -> Resul
     context.ctrlreg[3] = frame("the root page table", context.ctrlreg[3] >> 12, by)? << 12;
     if context.ctrlreg[1] != 0 {
         // In a stream, bit 0 says that there is one.
-        context.ctrlreg[1] = frame("the root page table of user mode", context.ctrlreg[1] >> 12, by)? << 12 | 1;
+        context.ctrlreg[1] =
+            frame("the root page table of user mode", context.ctrlreg[1] >> 12, by)? << 12 | 1;
     }
     Ok(())
 }

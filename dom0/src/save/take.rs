@@ -63,7 +63,8 @@ pub fn take<H: Hypervisor>(hv: &mut H, info: &DomainInfo, sink: &mut dyn Sink) -
     let frames = taker.frames(&shared)?;
     let mut writer = Writer::new(sink, version)?;
     writer.pv_info()?;
-    let list = frames.list.iter().map(|mfn| frames.pfn(*mfn).ok_or_else(|| stray("the list of frames", *mfn)));
+    let list =
+        frames.list.iter().map(|mfn| frames.pfn(*mfn).ok_or_else(|| stray("the list of frames", *mfn)));
     let last = frames.p2m.len() as u32 - 1;
     writer.p2m_frames(0, last, &list.collect::<Result<Vec<u64>>>()?)?;
     let mut summary = Summary::default();
@@ -86,8 +87,8 @@ struct Taker<'h, H> {
 impl<H: Hypervisor> Taker<'_, H> {
     fn page(&mut self, mfn: u64, what: &str) -> Result<Vec<u8>> {
         let window = self.hv.map_foreign_read_only(self.dom, &[mfn]);
-        let window =
-            window.map_err(|e| format!("{what}, frame {mfn:#x}: {}", explain("mapping of guest memory", e)))?;
+        let window = window
+            .map_err(|e| format!("{what}, frame {mfn:#x}: {}", explain("mapping of guest memory", e)))?;
         let mut bytes = vec![0; PAGE];
         window.read(0, &mut bytes);
         Ok(bytes)
@@ -107,7 +108,9 @@ impl<H: Hypervisor> Taker<'_, H> {
             return Err("the guest does not tell where the list of its frames is".to_string());
         }
         if count > FRAMES_MAX {
-            return Err(format!("the guest says that it has {count:#x} frames; at most {FRAMES_MAX:#x} are read"));
+            return Err(format!(
+                "the guest says that it has {count:#x} frames; at most {FRAMES_MAX:#x} are read"
+            ));
         }
         let pages = (count as usize).div_ceil(ENTRIES);
         let mut list = Vec::new();

@@ -10,23 +10,25 @@ use crate::{
 use abi::{
     GuestPtr,
     domctl::{
-        Domctl, DomctlAddressSize, DomctlCreatedomain, DomctlGetdomaininfo, DomctlGetvcpuinfo,
-        DomctlHypercallInit, DomctlIomemPermission, DomctlIoportPermission, DomctlIrqPermission,
-        DomctlMaxMem, DomctlMaxVcpus, DomctlSchedCredit, DomctlSchedulerOp, DomctlSendtrigger,
-        DomctlSetTarget, DomctlSetdebugging, DomctlSetdomainhandle, DomctlTscInfo, DomctlVcpuaffinity,
-        DomctlVcpucontext, XEN_DOMCTL_CREATEDOMAIN, XEN_DOMCTL_DESTROYDOMAIN, XEN_DOMCTL_GET_ADDRESS_SIZE,
-        XEN_DOMCTL_GETDOMAININFO, XEN_DOMCTL_GETTSCINFO, XEN_DOMCTL_GETVCPUCONTEXT, XEN_DOMCTL_GETVCPUINFO,
-        XEN_DOMCTL_HYPERCALL_INIT, XEN_DOMCTL_INTERFACE_VERSION, XEN_DOMCTL_IOMEM_PERMISSION,
-        XEN_DOMCTL_IOPORT_PERMISSION, XEN_DOMCTL_IRQ_PERMISSION, XEN_DOMCTL_MAX_MEM, XEN_DOMCTL_MAX_VCPUS,
-        XEN_DOMCTL_PAUSEDOMAIN, XEN_DOMCTL_RESUMEDOMAIN, XEN_DOMCTL_SCHEDOP_GETINFO,
-        XEN_DOMCTL_SCHEDOP_PUTINFO, XEN_DOMCTL_SCHEDULER_OP, XEN_DOMCTL_SENDTRIGGER,
-        XEN_DOMCTL_SET_ADDRESS_SIZE, XEN_DOMCTL_SET_TARGET, XEN_DOMCTL_SETDEBUGGING,
-        XEN_DOMCTL_SETDOMAINHANDLE, XEN_DOMCTL_SETTSCINFO, XEN_DOMCTL_SETVCPUAFFINITY,
-        XEN_DOMCTL_SETVCPUCONTEXT, XEN_DOMCTL_UNPAUSEDOMAIN, XEN_SCHEDULER_CREDIT, XEN_VCPUAFFINITY_HARD,
+        Domctl, DomctlAddressSize, DomctlCreatedomain, DomctlGetdomaininfo, DomctlGetpageframeinfo3,
+        DomctlGetvcpuinfo, DomctlHypercallInit, DomctlIomemPermission, DomctlIoportPermission,
+        DomctlIrqPermission, DomctlMaxMem, DomctlMaxVcpus, DomctlSchedCredit, DomctlSchedulerOp,
+        DomctlSendtrigger, DomctlSetTarget, DomctlSetdebugging, DomctlSetdomainhandle, DomctlTscInfo,
+        DomctlVcpuaffinity, DomctlVcpucontext, XEN_DOMCTL_CREATEDOMAIN, XEN_DOMCTL_DESTROYDOMAIN,
+        XEN_DOMCTL_GET_ADDRESS_SIZE, XEN_DOMCTL_GETDOMAININFO, XEN_DOMCTL_GETPAGEFRAMEINFO3,
+        XEN_DOMCTL_GETTSCINFO, XEN_DOMCTL_GETVCPUCONTEXT, XEN_DOMCTL_GETVCPUINFO, XEN_DOMCTL_HYPERCALL_INIT,
+        XEN_DOMCTL_INTERFACE_VERSION, XEN_DOMCTL_IOMEM_PERMISSION, XEN_DOMCTL_IOPORT_PERMISSION,
+        XEN_DOMCTL_IRQ_PERMISSION, XEN_DOMCTL_MAX_MEM, XEN_DOMCTL_MAX_VCPUS, XEN_DOMCTL_PAUSEDOMAIN,
+        XEN_DOMCTL_RESUMEDOMAIN, XEN_DOMCTL_SCHEDOP_GETINFO, XEN_DOMCTL_SCHEDOP_PUTINFO,
+        XEN_DOMCTL_SCHEDULER_OP, XEN_DOMCTL_SENDTRIGGER, XEN_DOMCTL_SET_ADDRESS_SIZE, XEN_DOMCTL_SET_TARGET,
+        XEN_DOMCTL_SETDEBUGGING, XEN_DOMCTL_SETDOMAINHANDLE, XEN_DOMCTL_SETTSCINFO,
+        XEN_DOMCTL_SETVCPUAFFINITY, XEN_DOMCTL_SETVCPUCONTEXT, XEN_DOMCTL_UNPAUSEDOMAIN,
+        XEN_SCHEDULER_CREDIT, XEN_VCPUAFFINITY_HARD,
     },
     errno::Errno,
     xen::{DomainHandle, VcpuGuestContext, XenctlBitmap, hypercall::DOMCTL},
 };
+use alloc::vec::Vec;
 
 fn call(argument: &mut Domctl) -> Result {
     argument.interface_version = XEN_DOMCTL_INTERFACE_VERSION;
@@ -82,6 +84,22 @@ pub fn unpause(domain: DomId) -> Result {
 pub fn resume(domain: DomId) -> Result {
     call(&mut request(domain, XEN_DOMCTL_RESUMEDOMAIN))
 }
+
+/// What frames of a domain are: `XEN_DOMCTL_PFINFO_*` for each, `XTAB` for one that is not the domain's.
+pub fn page_kinds(domain: DomId, frames: &[Mfn]) -> Result<Vec<u32>> {
+    let mut kinds = Vec::with_capacity(frames.len());
+    for frames in frames.chunks(KINDS) {
+        let mut list: Vec<u64> = frames.iter().map(|frame| frame.0).collect();
+        let array = GuestPtr::new(output(&mut list[..]));
+        let argument = DomctlGetpageframeinfo3 { num: list.len() as u64, array };
+        set(domain, XEN_DOMCTL_GETPAGEFRAMEINFO3, argument)?;
+        kinds.extend(list.iter().map(|kind| *kind as u32));
+    }
+    Ok(kinds)
+}
+
+/// Frames that one call may ask about.
+const KINDS: usize = 1024;
 
 /// What the hypervisor knows of a domain. `ESRCH` if there is none of that number.
 pub fn info(domain: DomId) -> Result<DomctlGetdomaininfo> {

@@ -107,6 +107,8 @@ pub struct Case {
     pub end: End,
     /// Sizes in MiB of the machine's disks, which are zero at first.
     pub disks: Vec<u64>,
+    /// Boots next on the same disks, once this machine has ended.
+    pub then: Option<Box<Case>>,
     /// See [`Case::counted`].
     pub counted: Option<u8>,
     /// Limit of the whole run in seconds.
@@ -135,6 +137,7 @@ impl Case {
             allowed: Vec::new(),
             end: End::PowerOff,
             disks: Vec::new(),
+            then: None,
             counted: None,
             limit: 120,
         }
@@ -279,6 +282,13 @@ impl Case {
     #[must_use]
     pub fn disk(mut self, mib: u64) -> Self {
         self.disks.push(mib);
+        self
+    }
+
+    /// Once this machine has ended as it must, boots `next` with the same disks. What `next` says of disks does not count.
+    #[must_use]
+    pub fn then(mut self, next: Self) -> Self {
+        self.then = Some(Box::new(next));
         self
     }
 

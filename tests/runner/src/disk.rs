@@ -1,26 +1,32 @@
 //! Disks of the machine: files of zeros beside the logs, new for each run.
 
 use anyhow::{Context, Result};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-/// QEMU's arguments for virtio disks of so many MiB; their files are named after the run's log.
+/// Makes disks of so many MiB, all zero; their files are named after the run's log.
 ///
 /// # Errors
 /// If a file cannot be made.
-pub fn drives(sizes: &[u64], log: &Path) -> Result<Vec<String>> {
-    let mut arguments = Vec::new();
+pub fn make(sizes: &[u64], log: &Path) -> Result<()> {
     for (number, size) in sizes.iter().enumerate() {
-        let path = log.with_extension(format!("disk{number}"));
+        let path = file(log, number);
         let file =
             std::fs::File::create(&path).with_context(|| format!("creating the disk {}", path.display()))?;
         file.set_len(size << 20).with_context(|| format!("sizing the disk {}", path.display()))?;
-        let drive = format!("file={},if=none,format=raw,id=d{number}", path.display());
-        arguments.extend([
-            "-drive".into(),
-            drive,
-            "-device".into(),
-            format!("virtio-blk-pci,drive=d{number}"),
-        ]);
     }
-    Ok(arguments)
+    Ok(())
+}
+
+fn file(log: &Path, number: usize) -> PathBuf {
+    log.with_extension(format!("disk{number}"))
+}
+
+/// QEMU's arguments for so many virtio disks that were made before.
+pub fn drives(count: usize, log: &Path) -> Vec<String> {
+    let drive = |number: usize| {
+        let file = file(log, number);
+        let drive = format!("file={},if=none,format=raw,id=d{number}", file.display());
+        ["-drive".into(), drive, "-device".into(), format!("virtio-blk-pci,drive=d{number}")]
+    };
+    (0..count).flat_map(drive).collect()
 }

@@ -34,11 +34,28 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Carries out `case` on `hypervisor`. `slow` multiplies every time limit.
 pub fn run(case: &Case, hypervisor: Hypervisor, files: &Artifacts, slow: u32) -> Verdict {
-    match attempt(case, hypervisor, files, slow) {
+    match all(case, hypervisor, files, slow) {
         Ok(None) => Verdict::Passed,
         Ok(Some(failure)) => Verdict::Failed(failure),
         Err(error) => Verdict::Error(format!("{error:#}")),
     }
+}
+
+/// Boots the case, and what is to be booted after it.
+fn all(case: &Case, hypervisor: Hypervisor, files: &Artifacts, slow: u32) -> Result<Option<String>> {
+    let disks = files.log(&case.run_name(hypervisor));
+    disk::make(&case.disks, &disks)?;
+    let count = case.disks.len();
+    let mut next = Some(case);
+    while let Some(now) = next {
+        let drives = disk::drives(count, &disks);
+        if let Some(failure) = attempt(now, hypervisor, files, slow, drives)? {
+            let place = if now.name == case.name { String::new() } else { format!("{}: ", now.name) };
+            return Ok(Some(format!("{place}{failure}")));
+        }
+        next = now.then.as_deref();
+    }
+    Ok(None)
 }
 
 /// The machine that `case` asks for.
@@ -79,14 +96,20 @@ fn existing(path: &Path) -> Result<std::path::PathBuf> {
 }
 
 /// `Ok(None)` if the run is as it should be, `Ok(Some(why))` if the system failed.
-fn attempt(case: &Case, hypervisor: Hypervisor, files: &Artifacts, slow: u32) -> Result<Option<String>> {
+fn attempt(
+    case: &Case,
+    hypervisor: Hypervisor,
+    files: &Artifacts,
+    slow: u32,
+    drives: Vec<String>,
+) -> Result<Option<String>> {
     let log = files.log(&case.run_name(hypervisor));
     let mut more = case.counted.map_or(vec![], counting);
     let port = http::free_port()?;
     if case.has_card() {
         more.extend(http::card(port));
     }
-    more.extend(disk::drives(&case.disks, &log)?);
+    more.extend(drives);
     let mut console = Console::start_with(&machine(case, hypervisor, files)?, &more, &log)?;
     let seconds = |n: u64| Duration::from_secs(n * u64::from(slow));
     let last = Instant::now() + seconds(case.limit);

@@ -88,6 +88,11 @@ fn report(name: &str, verdict: &Verdict, started: Instant, files: &Artifacts, ta
     tally.failed += 1;
     println!("{word} {name} ({seconds:.1} s): {reason}");
     print_log(name, files);
+    // What was booted after the case has a log of its own, which is where it failed.
+    if let Some((next, _)) = reason.split_once(": ").filter(|(next, _)| !next.contains(' ')) {
+        let hypervisor = name.rsplit_once('@').map_or("", |(_, hypervisor)| hypervisor);
+        print_log(&format!("{next}@{hypervisor}"), files);
+    }
 }
 
 /// Lines of a log that are printed when its run failed; the whole stays in the file.

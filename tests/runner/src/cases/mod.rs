@@ -10,6 +10,7 @@
 //! | [`fuzzer`] | the fuzzer kernel, alone and beside others |
 //! | [`hostile`] | guests that do what they must not |
 //! | [`net`] | network interfaces for guests |
+//! | [`saved`] | guests that are saved, and restored after the machine was off |
 //! | [`sched`] | who gets the CPUs, and when |
 //! | [`sdk`] | examples on the SDK |
 //! | [`smp`] | machines and guests with several CPUs |
@@ -26,6 +27,7 @@ pub mod foreign;
 pub mod fuzzer;
 pub mod hostile;
 pub mod net;
+pub mod saved;
 pub mod sched;
 pub mod sdk;
 pub mod smp;
@@ -55,6 +57,7 @@ pub fn all() -> Vec<Case> {
     cases.extend(fuzzer::cases());
     cases.extend(block::cases());
     cases.extend(examples::cases());
+    cases.extend(saved::cases());
     cases.extend(sdk::cases());
     cases.extend(control::cases());
     cases.extend(net::cases());

@@ -1,0 +1,44 @@
+//! Guests that are saved on a disk of the machine, and restored after it was off.
+
+use super::block::Guest;
+use crate::case::Case;
+
+/// Dom0's archive.
+pub const ARCHIVE: &str = "saved.cpio";
+
+/// Kernels in the archive.
+pub const KERNELS: &[&str] = &["saved"];
+
+/// Guests in the archive.
+pub const GUESTS: &[Guest] = &[Guest {
+    name: "counting",
+    kernel: "saved",
+    memory: 16,
+    arguments: "",
+    more: "vcpus = 2\ndisk = [ 'phy:/dev/vdb,xvda,w' ]",
+}];
+
+/// The cases.
+pub fn cases() -> Vec<Case> {
+    vec![booted("save", SAVE).disk(64).disk(2).then(booted("restore", RESTORE))]
+}
+
+fn booted(name: &str, script: &str) -> Case {
+    Case::new(name, "dom0")
+        .options("dom0_mem=192M")
+        .initrd(ARCHIVE)
+        .script(script)
+        .forbid("RESULT: fail")
+        .expect("SCRIPT ok", 240)
+        .limit(240)
+}
+
+/// A guest in the midst of its work; and what must not work.
+const SAVE: &str = "images; create counting; expect-error 'no disk has images yet' save counting a; \
+    wait counting 'count 200.' 60; expect-error 'is a disk of domain' save counting vdb:a; \
+    save counting vda:a; images; expect-gone counting 5; poweroff";
+
+/// The same disks after the machine was off.
+const RESTORE: &str = "images; expect-error 'no image b; there are: a' restore b; restore a; \
+    expect-error 'is running already' restore a; \
+    wait counting 'RESULT: pass' 120; expect-gone counting 20; log counting; forget a; images; poweroff";
