@@ -57,6 +57,8 @@ pub struct Session<'a, H: Hypervisor> {
     busy: bool,
     /// What was said since a command began whose words count.
     heard: Option<String>,
+    /// When the stopwatch was looked at last.
+    stopwatch: u64,
 }
 
 impl<'a, H: Hypervisor> Session<'a, H> {
@@ -73,6 +75,7 @@ impl<'a, H: Hypervisor> Session<'a, H> {
             prompting: false,
             busy: false,
             heard: None,
+            stopwatch: started,
         }
     }
 

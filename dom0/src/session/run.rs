@@ -53,6 +53,12 @@ impl<H: Hypervisor> Session<'_, H> {
             Command::ExpectGone { domain, seconds } => self.expect_gone(&domain, seconds),
             Command::ExpectError { command, text } => self.expect_error(*command, &text),
             Command::Expect { command, text } => self.expect(*command, &text),
+            Command::Until { command, text } => self.until(&command, &text),
+            Command::Stopwatch => {
+                let now = self.control.hv.now();
+                let last = core::mem::replace(&mut self.stopwatch, now);
+                self.tell(&format!("stopwatch: {} ns", now - last))
+            }
             Command::Churn { guest, count, life } => self.churn(&guest, count, life),
             Command::Sleep { seconds } => match self.pump(seconds, |_| false) {
                 Waited::Cancelled => Err(CANCELLED.to_string()),
@@ -164,15 +170,28 @@ impl<H: Hypervisor> Session<'_, H> {
         }
     }
 
-    fn expect(&mut self, command: Command, text: &str) -> Outcome {
+    /// Runs a command and says whether its words had `text` among them.
+    fn says(&mut self, command: Command, text: &str) -> Result<bool, String> {
         self.heard = Some(String::new());
         let done = self.perform(command);
         let heard = self.heard.take().unwrap_or_default();
-        done?;
-        if heard.contains(text) {
-            return Ok(());
+        done.map(|()| heard.contains(text))
+    }
+
+    fn expect(&mut self, command: Command, text: &str) -> Outcome {
+        if self.says(command, text)? { Ok(()) } else { Err(format!("expected {text:?}")) }
+    }
+
+    fn until(&mut self, command: &Command, text: &str) -> Outcome {
+        for _ in 0..command::PATIENCE {
+            if self.says(command.clone(), text)? {
+                return Ok(());
+            }
+            if self.pump(1, |_| false) == Waited::Cancelled {
+                return Err(CANCELLED.to_string());
+            }
         }
-        Err(format!("expected {text:?}"))
+        Err(format!("{text:?} was not said within {} s", command::PATIENCE))
     }
 
     /// Creates and destroys a guest again and again; all frames must come back. A first time is not counted: the hypervisor's own

@@ -269,7 +269,7 @@ fn commands_of_an_administrator() {
         block-attach hello-1 ram:1M,xvda,w; expect xvda block-list hello-1; block-detach --force hello-1 xvda; \
         network-attach hello-1 mac=00:16:3e:00:00:07; expect 00:16:3e:00:00:07 network-list; \
         network-detach --force hello-1 0; trigger hello-1 nmi; pause hello-1; expect instruction: context hello-1; \
-        rename hello-1 other; expect other uptime; reboot other; expect reboot store /local/domain/1/control; \
+        rename hello-1 other; expect other uptime; reboot other; until reboot store /local/domain/1/control; stopwatch; \
         debug-keys q; destroy hello-2; create --count 1 hello; expect 'MEM %' top 2; \
         expect-error 'there is no disk' dump-core other vda; expect vcpu-list help; poweroff";
     let printed = run(&Fake::new(FREE), &images(), script);

@@ -56,7 +56,9 @@ pub enum Command {
     ExpectError { command: alloc::boxed::Box<Command>, text: String },
     Expect { command: alloc::boxed::Box<Command>, text: String },
     Churn { guest: String, count: u32, life: u64 },
+    Until { command: alloc::boxed::Box<Command>, text: String },
     Sleep { seconds: u64 },
+    Stopwatch,
     Echo { text: String },
 }
 
@@ -291,6 +293,14 @@ fn scripts(arguments: &Arguments<'_>) -> Result<Command, String> {
         "expect" => {
             let (command, text) = inner()?;
             Command::Expect { command, text }
+        }
+        "until" => {
+            let (command, text) = inner()?;
+            Command::Until { command, text }
+        }
+        "stopwatch" => {
+            arguments.between(0, 0)?;
+            Command::Stopwatch
         }
         "churn" => {
             let words = arguments.between(2, 3)?;

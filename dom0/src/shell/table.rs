@@ -107,12 +107,14 @@ pub const ENTRIES: &[Entry] = &[
     scripted("send", "DOMAIN TEXT", "type TEXT and Enter into the guest's console"),
     scripted("expect-gone", "DOMAIN [SECONDS]", "until the guest no longer exists"),
     scripted("expect", "TEXT COMMAND...", "run a command that must say TEXT"),
+    scripted("until", "TEXT COMMAND...", "run a command each second until it says TEXT"),
     scripted("expect-error", "TEXT COMMAND...", "run a command that must fail with TEXT in its message"),
     scripted(
         "churn",
         "GUEST N [MS]",
         "create and destroy N times, MS apart at most; every frame must come back",
     ),
+    scripted("stopwatch", "", "nanoseconds since the last time"),
     scripted("sleep", "SECONDS", "wait"),
     scripted("echo", "TEXT...", "print TEXT"),
 ];
