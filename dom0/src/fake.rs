@@ -6,6 +6,7 @@ use alloc::rc::Rc;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::cell::RefCell;
+use core::ops::Range;
 
 use abi::errno::Errno;
 use abi::xen::VcpuGuestContext;
@@ -143,6 +144,21 @@ impl Fake {
         self.0.borrow().domains[&dom].flags & PAUSED_FLAG != 0
     }
 
+    /// A domain's frames, by pfn, and its shared page.
+    pub fn frames(&self, dom: u16) -> (Vec<u64>, u64) {
+        let world = self.0.borrow();
+        (world.domains[&dom].mfns.clone(), world.domains[&dom].shared_info)
+    }
+
+    /// Writes words into a frame, from a byte offset on.
+    pub fn write_words(&self, mfn: u64, at: usize, words: &[u64]) {
+        let world = self.0.borrow();
+        let mut frame = world.frames[&mfn].borrow_mut();
+        for (place, word) in frame[at..].chunks_exact_mut(8).zip(words) {
+            place.copy_from_slice(&word.to_le_bytes());
+        }
+    }
+
     /// A domain shuts down with a reason.
     pub fn shut_down(&self, dom: u16, reason: u32) {
         let mut world = self.0.borrow_mut();
@@ -197,19 +213,34 @@ impl SharedPage for FakeWindow {
     }
 }
 
+impl FakeWindow {
+    /// Parts of a range of the window, one for each frame: the frame, the place in it, the place in the range.
+    fn parts(&self, offset: usize, len: usize) -> impl Iterator<Item = (&Frame, Range<usize>, Range<usize>)> {
+        let mut done = 0;
+        core::iter::from_fn(move || {
+            let at = offset + done;
+            let now = (PAGE - at % PAGE).min(len - done);
+            done += now;
+            (now > 0).then(|| (&self.frames[at / PAGE], at % PAGE..at % PAGE + now, done - now..done))
+        })
+    }
+}
+
 impl Window for FakeWindow {
     fn write(&self, offset: usize, bytes: &[u8]) {
-        for (i, byte) in bytes.iter().enumerate() {
-            self.set_byte(offset + i, *byte);
+        assert!(!self.read_only, "a write to a window for reading");
+        for (frame, place, part) in self.parts(offset, bytes.len()) {
+            frame.borrow_mut()[place].copy_from_slice(&bytes[part]);
         }
     }
     fn read(&self, offset: usize, into: &mut [u8]) {
-        for (i, byte) in into.iter_mut().enumerate() {
-            *byte = self.byte(offset + i);
+        for (frame, place, part) in self.parts(offset, into.len()) {
+            into[part].copy_from_slice(&frame.borrow()[place]);
         }
     }
     fn zero(&self, offset: usize, len: usize) {
-        (offset..offset + len).for_each(|at| self.set_byte(at, 0));
+        assert!(!self.read_only, "a write to a window for reading");
+        self.parts(offset, len).for_each(|(frame, place, _)| frame.borrow_mut()[place].fill(0));
     }
 }
 

@@ -130,7 +130,7 @@ impl<H: Hypervisor> Restorer<'_, H> {
     fn contents(&mut self, source: &mut dyn Source) -> Result {
         let mut reader = Reader::new(source)?;
         loop {
-            match reader.next()? {
+            match reader.record()? {
                 Record::Pages(mut pages) => self.fill(&mut pages)?,
                 Record::End => return Ok(()),
                 _ => {}

@@ -42,7 +42,7 @@ impl Plan {
         let mut draft = Draft { pages_max, ..Draft::default() };
         let mut reader = Reader::new(source)?;
         loop {
-            let record = reader.next()?;
+            let record = reader.record()?;
             if matches!(record, Record::End) {
                 return draft.finish();
             }

@@ -280,7 +280,7 @@ impl Filling<'_> {
         let first = self.piece.start + (self.bytes - used as u64) / BLOCK as u64;
         let end = first + (len / BLOCK) as u64;
         if end > self.piece.end {
-            let room = (self.piece.end - self.piece.start) * BLOCK as u64 >> 20;
+            let room = ((self.piece.end - self.piece.start) * BLOCK as u64) >> 20;
             return Err(format!("the disk is full: its largest free piece has {room} MiB"));
         }
         let mut storage = self.storage.borrow_mut();

@@ -296,7 +296,7 @@ impl<'s, S: Source + ?Sized> Reader<'s, S> {
     }
 
     /// The next record.
-    pub fn next(&mut self) -> Result<Record> {
+    pub fn record(&mut self) -> Result<Record> {
         let mut head = [0; 8];
         self.source.take(&mut head)?;
         let mut body = Body { kind: 0, rest: &head };
