@@ -14,6 +14,10 @@ use fuzz_grammar::Source;
 use crate::call;
 use crate::sandbox::Sandbox;
 
+/// `mov cr3, rax`.
+const MOV_TO_CR3: &[u8] = &[0x0f, 0x22, 0xd8];
+/// A frame that no machine has.
+const NO_FRAME: u64 = 1 << 50;
 /// Instructions and pieces of them; what follows them is a return.
 const SNIPPETS: &[&[u8]] = &[
     &[0xf4], // hlt
@@ -62,7 +66,7 @@ const SNIPPETS: &[&[u8]] = &[
     &[0x44, 0x0f, 0x20, 0xc0],
     &[0x0f, 0x22, 0xc0], // mov cr0, rax
     &[0x0f, 0x22, 0xd0],
-    &[0x0f, 0x22, 0xd8],
+    MOV_TO_CR3,
     &[0x0f, 0x22, 0xe0],
     &[0x0f, 0x21, 0xc0], // mov rax, dr0
     &[0x0f, 0x21, 0xf8],
@@ -161,14 +165,17 @@ fn place(bytes: &[u8]) -> u64 {
     code
 }
 
-/// Runs an instruction with registers of all sorts.
-pub fn run(source: &mut impl Source) {
+/// Runs an instruction with registers of all sorts. CR3 only gets this guest's root or what is none: a table of the sandbox would be
+/// an address space without this kernel in it.
+pub fn run(source: &mut impl Source, sandbox: &Sandbox) {
     let first = start::info().flags & domu_sdk::abi::xen::SIF_INITDOMAIN != 0;
-    let code = match source.below(8) {
-        0 => place(&[INTERRUPT, source.byte()]),
-        1 if !first => place(PORTS[source.below(PORTS.len() as u64) as usize]),
-        _ => place(SNIPPETS[source.below(SNIPPETS.len() as u64) as usize]),
+    let interrupt = [INTERRUPT, source.byte()];
+    let snippet = match source.below(8) {
+        0 => &interrupt,
+        1 if !first => PORTS[source.below(PORTS.len() as u64) as usize],
+        _ => SNIPPETS[source.below(SNIPPETS.len() as u64) as usize],
     };
+    let code = place(snippet);
     let mut value = || match source.below(8) {
         0 => source.word(),
         1 => 0xffff_8000_0000_0000 + source.below(1 << 43),
@@ -176,7 +183,10 @@ pub fn run(source: &mut impl Source) {
         3 => 0xe000 + source.below(0x50),
         _ => source.below(0x1_0000),
     };
-    let (rax, rdx) = (value(), value());
+    let (mut rax, rdx) = (value(), value());
+    if snippet == MOV_TO_CR3 {
+        rax = if source.once_in(2) { sandbox.root << 12 } else { rax | NO_FRAME };
+    }
     let rcx = if source.once_in(3) { source.below(256) } else { MSRS[source.below(16) as usize] };
     execute(code, rax, rcx, rdx, source.below(1 << 20));
 }

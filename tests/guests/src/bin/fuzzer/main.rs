@@ -92,7 +92,7 @@ fn one(sandbox: &mut Sandbox, source: &mut Xorshift, tally: &mut Tally, verbose:
     match source.below(16) {
         0 => {
             tally.instructions += 1;
-            instructions::run(source);
+            instructions::run(source, sandbox);
         }
         1 => {
             tally.instructions += 1;

@@ -23,6 +23,7 @@ const LEFT_OUT: &[(u64, Option<u32>, &str)] = &[
     (number::EVENT_CHANNEL_OP, Some(11), "events then come in another way than the kit's"),
     (number::EVENT_CHANNEL_OP, Some(14), "closes the console's port"),
     (number::MMUEXT_OP, Some(5), "an address space without this kernel in it"),
+    (number::DOMCTL, Some(28), "the first domain's trigger sends itself an NMI, as above"),
     (number::PLATFORM_OP, Some(51), "switches the machine off"),
 ];
 

@@ -45,6 +45,7 @@ pub struct Sandbox {
     /// Frames behind the used pages.
     frames: Vec<u64>,
     l1: u64,
+    /// A page, and one behind it that is not mapped.
     scratch: Pages,
     grants: u64,
     clock: Option<Clock>,
@@ -100,11 +101,13 @@ impl Sandbox {
             end,
             frames,
             l1,
-            scratch: Pages::new(1)?,
+            scratch: Pages::new(2)?,
             grants: 0,
             clock: None,
             own,
         };
+        // A list that is longer than the page must not run over into what lies behind it.
+        call(hypercall::UPDATE_VA_MAPPING, [sandbox.scratch() + 4096, 0, FLUSH, 0, 0]);
         sandbox.grants = sandbox.map_grant_table().unwrap_or(0);
         sandbox.clock = sandbox.map_clock();
         sandbox.list();
@@ -133,7 +136,7 @@ impl Sandbox {
 
     /// Fills the scratch page.
     pub fn fill_scratch(&mut self, bytes: &[u8; SCRATCH]) {
-        self.scratch.copy_from_slice(bytes);
+        self.scratch[..SCRATCH].copy_from_slice(bytes);
     }
 
     fn list(&mut self) {
