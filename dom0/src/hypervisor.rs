@@ -12,46 +12,7 @@ use abi::errno::Errno;
 use abi::xen::VcpuGuestContext;
 
 use crate::DomId;
-use crate::page::SharedPage;
-
-/// Result of a call.
-pub type Result<T> = core::result::Result<T, Errno>;
-
-/// Foreign frames mapped into this domain, in order; unmapped when dropped.
-pub trait Window: SharedPage {
-    /// Copies bytes to an offset; the range lies in the window.
-    fn write(&self, offset: usize, bytes: &[u8]);
-    /// Copies bytes from an offset; the range lies in the window.
-    fn read(&self, offset: usize, into: &mut [u8]);
-    /// Zeroes a range.
-    fn zero(&self, offset: usize, len: usize);
-}
-
-/// Bytes to fetch from a frame that another domain grants.
-#[derive(Debug)]
-pub struct Fetch<'a> {
-    /// The other domain's grant.
-    pub grant: u32,
-    /// Where in the frame.
-    pub offset: u16,
-    /// Where to put the bytes, and how many; not beyond the frame's end.
-    pub into: &'a mut [u8],
-    /// Whether all bytes came; set by the call.
-    pub done: bool,
-}
-
-/// Bytes to put into a frame that another domain grants.
-#[derive(Debug)]
-pub struct Deliver<'a> {
-    /// The other domain's grant.
-    pub grant: u32,
-    /// Where in the frame.
-    pub offset: u16,
-    /// The bytes; not beyond the frame's end.
-    pub from: &'a [u8],
-    /// Whether all bytes went; set by the call.
-    pub done: bool,
-}
+pub use backend::peer::{Deliver, Fetch, Peer, Result, Window};
 
 /// What `createdomain` is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,10 +90,7 @@ pub struct HostInfo {
 }
 
 /// The hypervisor, its console, and time.
-pub trait Hypervisor {
-    /// Mapped foreign frames.
-    type Window: Window;
-
+pub trait Hypervisor: Peer {
     /// Creates an empty, paused PV domain.
     fn create_domain(&mut self, new: &NewDomain) -> Result<DomId>;
     /// Sets the number of virtual CPUs.
@@ -149,12 +107,6 @@ pub trait Hypervisor {
     fn map_foreign(&mut self, dom: DomId, mfns: &[u64]) -> Result<Self::Window>;
     /// Maps frames of another domain for reading only: page tables, too. Nothing may be written to the window.
     fn map_foreign_read_only(&mut self, dom: DomId, mfns: &[u64]) -> Result<Self::Window>;
-    /// Maps frames that a domain grants to this one, writable.
-    fn map_grants(&mut self, dom: DomId, grants: &[u32]) -> Result<Self::Window>;
-    /// Copies bytes out of granted frames, many at once; each entry says whether it was done.
-    fn fetch(&mut self, dom: DomId, list: &mut [Fetch<'_>]);
-    /// Copies bytes into granted frames, many at once; each entry says whether it was done.
-    fn deliver(&mut self, dom: DomId, list: &mut [Deliver<'_>]);
     /// Has a hypercall page filled in.
     fn hypercall_init(&mut self, dom: DomId, mfn: u64) -> Result<()>;
     /// Has a domain's page table of a level (1 to 4) validated and pinned.
@@ -201,6 +153,8 @@ pub trait Hypervisor {
 
     /// Connects to a channel that the domain reserved; returns the local port.
     fn bind(&mut self, dom: DomId, port: u32) -> Result<u32>;
+    /// Adds the local ports that were rung since the last call.
+    fn rung(&mut self, ports: &mut Vec<u32>);
     /// Rings.
     fn notify(&mut self, port: u32);
     /// Closes a local port.

@@ -134,6 +134,8 @@ impl<H: Hypervisor> Control<'_, H> {
             store_port,
             store_broken: false,
         };
+        self.ports.extend([(console_port, dom), (store_port, dom)]);
+        self.pending.insert(dom);
         self.domains.insert(dom, domain);
         self.store.introduce(dom);
         for disk in &disks {

@@ -81,11 +81,16 @@ impl Device {
 
     /// The back end's directory.
     pub fn back(&self) -> String {
-        format!("/local/domain/0/backend/{}/{}/{}", self.class.word(), self.dom, self.number)
+        self.back_in(DomId::ZERO)
+    }
+
+    /// The back end's directory, if this domain has it.
+    pub(super) fn back_in(&self, server: DomId) -> String {
+        format!("/local/domain/{server}/backend/{}/{}/{}", self.class.word(), self.dom, self.number)
     }
 
     /// Where the toolstack remembers it.
-    fn remembered(&self) -> String {
+    pub(super) fn remembered(&self) -> String {
         format!("/libxl/{}/device/{}/{}", self.dom, self.class.word(), self.number)
     }
 
@@ -140,15 +145,30 @@ pub struct Host<'h, H> {
 impl<H: Hypervisor> Host<'_, H> {
     /// Makes a device's directories, with these nodes beside the usual ones, and watches its front end.
     pub fn publish(&mut self, device: Device, front: &[(&str, &str)], back: &[(&str, &str)]) {
-        let (there, here) = (device.front(), device.back());
-        let (owner, dom0) = (device.dom, DomId::ZERO);
-        self.directory(&there, owner, dom0);
+        self.publish_in(DomId::ZERO, device, front, back);
+        if let Some(client) = self.store.client(DomId::ZERO) {
+            let path = format!("{}/state", device.front());
+            client.watches.push(Watch { path, relative: None, token: TOKEN.to_string() });
+        }
+    }
+
+    /// Makes a device's directories, with the back end's in this domain's home.
+    pub(super) fn publish_in(
+        &mut self,
+        server: DomId,
+        device: Device,
+        front: &[(&str, &str)],
+        back: &[(&str, &str)],
+    ) {
+        let (there, here) = (device.front(), device.back_in(server));
+        let owner = device.dom;
+        self.directory(&there, owner, server);
         self.put(&format!("{there}/backend"), &here);
-        self.put(&format!("{there}/backend-id"), "0");
+        self.put(&format!("{there}/backend-id"), &server.to_string());
         for (key, value) in front {
             self.put(&format!("{there}/{key}"), value);
         }
-        self.directory(&here, dom0, owner);
+        self.directory(&here, server, owner);
         self.put(&format!("{here}/frontend"), &there);
         self.put(&format!("{here}/frontend-id"), &device.dom.to_string());
         self.put(&format!("{here}/online"), "1");
@@ -160,18 +180,14 @@ impl<H: Hypervisor> Host<'_, H> {
         self.put(&format!("{remembered}/backend"), &here);
         self.set_state(device, XenbusState::Initialising);
         self.put(&format!("{there}/state"), "1");
-        if let Some(client) = self.store.client(dom0) {
-            let watch = Watch { path: format!("{there}/state"), relative: None, token: TOKEN.to_string() };
-            client.watches.push(watch);
-        }
+        let watch = Watch { path: format!("{there}/state"), relative: None, token: TOKEN.to_string() };
+        self.store.add_watch(dom0, watch);
     }
 
     /// Removes a device's directories and stops watching.
     pub fn withdraw(&mut self, device: Device) {
         let state = format!("{}/state", device.front());
-        if let Some(client) = self.store.client(DomId::ZERO) {
-            client.watches.retain(|watch| watch.path != state);
-        }
+        self.store.drop_watches(DomId::ZERO, |watch| watch.path == state);
         for path in [device.front(), device.back(), device.error(), device.remembered()] {
             // The guest may have removed its own.
             let _ = self.store.rm(&path);
@@ -206,8 +222,7 @@ impl<H: Hypervisor> Host<'_, H> {
 
     /// What the front end says under `key`, if it is short and text.
     pub fn front(&self, device: Device, key: &str) -> Option<&str> {
-        let value = self.store.read(&format!("{}/{key}", device.front()))?;
-        core::str::from_utf8(value).ok().filter(|text| text.len() <= VALUE_MAX)
+        front_text(self.store, device, key)
     }
 
     /// A number that the front end must say.
@@ -238,6 +253,12 @@ impl<H: Hypervisor> Host<'_, H> {
         self.put(&path, why);
         self.set_state(device, XenbusState::Closed);
     }
+}
+
+/// What a front end says under `key`, if it is short and text.
+pub fn front_text<'s>(store: &'s Server, device: Device, key: &str) -> Option<&'s str> {
+    let value = store.read(&format!("{}/{key}", device.front()))?;
+    core::str::from_utf8(value).ok().filter(|text| text.len() <= VALUE_MAX)
 }
 
 impl<H: Hypervisor> Control<'_, H> {
@@ -295,6 +316,7 @@ impl<H: Hypervisor> Control<'_, H> {
 
     /// Ends all devices of a domain; nothing of it stays mapped or bound for them.
     pub(super) fn remove_devices(&mut self, dom: DomId) {
+        self.forget_served(dom);
         let gone: Vec<Device> = self.devices.iter().filter(|device| device.dom == dom).copied().collect();
         for device in gone {
             self.remove_device(device);
@@ -310,6 +332,12 @@ impl<H: Hypervisor> Control<'_, H> {
     /// Gives a domain a disk.
     pub fn attach_disk(&mut self, dom: DomId, disk: &Disk) -> Result<(), String> {
         let device = block::device(dom, disk);
+        if let Some(name) = &disk.backend {
+            return self.attach_served(device, disk, name);
+        }
+        if self.served.contains_key(&device) {
+            return Err(format!("domain {dom} has {} already", disk.vdev.name));
+        }
         let mut host = Host { hv: &mut self.hv, store: &mut self.store, notices: &mut self.notices };
         self.blocks.attach(&mut host, &self.files, device, disk)?;
         self.device_added(device);

@@ -157,8 +157,10 @@ impl<H: Hypervisor> Control<'_, H> {
         self.remove_devices(dom);
         let mut uuid = None;
         if let Some(domain) = self.domains.remove(&dom) {
-            self.hv.close(domain.console_port);
-            self.hv.close(domain.store_port);
+            for port in [domain.console_port, domain.store_port] {
+                self.hv.close(port);
+                self.ports.remove(&port);
+            }
             uuid = Some(domain.uuid);
             if self.past.len() == PAST_MAX {
                 self.past.pop_front();

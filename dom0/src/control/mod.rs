@@ -10,16 +10,17 @@ mod create;
 pub mod detail;
 pub mod devices;
 mod disks;
+mod driver;
 mod end;
 mod inspect;
 mod interfaces;
 mod nodes;
-mod restore;
-mod save;
 pub mod phase;
 pub mod report;
+mod restore;
+mod save;
 
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -85,7 +86,13 @@ pub struct Control<'a, H: Hypervisor> {
     /// Network interfaces and bridges.
     pub net: Network<H::Window>,
     devices: Vec<Device>,
+    /// Devices that another domain serves, and which one.
+    served: BTreeMap<Device, DomId>,
     domains: BTreeMap<DomId, Domain<H::Window>>,
+    /// Whose rings a local port is about.
+    ports: BTreeMap<u32, DomId>,
+    /// Domains whose rings are to be served.
+    pending: BTreeSet<DomId>,
     past: VecDeque<(DomId, String, Console)>,
     notices: VecDeque<String>,
     /// The domain that is being saved: that it suspends itself is expected.
@@ -106,7 +113,10 @@ impl<'a, H: Hypervisor> Control<'a, H> {
             blocks: Blocks::default(),
             net: Network::default(),
             devices: Vec::new(),
+            served: BTreeMap::new(),
             domains: BTreeMap::new(),
+            ports: BTreeMap::new(),
+            pending: BTreeSet::new(),
             past: VecDeque::new(),
             notices: VecDeque::new(),
             saving: None,
@@ -176,26 +186,20 @@ impl<'a, H: Hypervisor> Control<'a, H> {
         more
     }
 
+    /// Serves the rings of the domains that rang, have something queued for them, or were not through. What this costs does not grow with
+    /// the number of domains that are silent.
     fn serve_rings(&mut self) -> bool {
-        let mut more = false;
-        for domain in self.domains.values_mut() {
-            if domain.console.serve(&domain.console_page) {
-                self.hv.notify(domain.console_port);
-                more = true;
-            }
-            let progress = domain.ring.serve(&domain.store_page, domain.dom, &mut self.store);
-            if progress.notify {
-                self.hv.notify(domain.store_port);
-            }
-            more |= progress.notify || progress.more;
-            if let (Some(reason), false) = (domain.ring.broken(), domain.store_broken) {
-                domain.store_broken = true;
-                let name = &domain.guest.name;
-                self.notices
-                    .push_back(format!("{name}: its xenstore connection is broken ({reason:?}) and closed"));
+        let mut rung = Vec::new();
+        self.hv.rung(&mut rung);
+        self.pending.extend(rung.iter().filter_map(|port| self.ports.get(port)));
+        self.pending.append(&mut self.store.take_news());
+        for dom in core::mem::take(&mut self.pending) {
+            let Some(domain) = self.domains.get_mut(&dom) else { continue };
+            if serve_domain(&mut self.hv, &mut self.store, &mut self.notices, domain) {
+                self.pending.insert(dom);
             }
         }
-        more
+        !self.pending.is_empty()
     }
 
     /// Looks for domains that ended.
@@ -234,8 +238,32 @@ impl<'a, H: Hypervisor> Control<'a, H> {
     pub fn type_in(&mut self, dom: DomId, bytes: &[u8]) {
         if let Some(domain) = self.domains.get_mut(&dom) {
             domain.console.type_in(bytes);
+            self.pending.insert(dom);
         }
     }
+}
+
+/// Serves the rings of one domain. Returns whether something moved: then there may be more.
+fn serve_domain<H: Hypervisor>(
+    hv: &mut H,
+    store: &mut Server,
+    notices: &mut VecDeque<String>,
+    domain: &mut Domain<H::Window>,
+) -> bool {
+    let console = domain.console.serve(&domain.console_page);
+    if console {
+        hv.notify(domain.console_port);
+    }
+    let progress = domain.ring.serve(&domain.store_page, domain.dom, store);
+    if progress.notify {
+        hv.notify(domain.store_port);
+    }
+    if let (Some(reason), false) = (domain.ring.broken(), domain.store_broken) {
+        domain.store_broken = true;
+        let name = &domain.guest.name;
+        notices.push_back(format!("{name}: its xenstore connection is broken ({reason:?}) and closed"));
+    }
+    console || progress.notify || progress.more
 }
 
 /// What can be shown of a guest's output without changing the terminal: no escape sequences, no control characters other than

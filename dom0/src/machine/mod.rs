@@ -6,7 +6,6 @@ pub mod virtio;
 mod wait;
 
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -18,22 +17,21 @@ use abi::domctl::{
     XEN_SCHEDULER_RTDS,
 };
 use abi::errno::Errno;
-use abi::grant_table::GNTST_OKAY;
 use abi::memory::{E820_RAM, E820Entry, XENMEM_RESOURCE_GRANT_TABLE, XENMEM_RESOURCE_GRANT_TABLE_ID_SHARED};
 use abi::xen::{VIRQ_DOM_EXC, VcpuGuestContext};
 use dom0::DomId;
 use dom0::hypervisor::{
-    Deliver, DomainInfo, Fetch, HostInfo, Hypervisor, NewDomain, Result, Share, VcpuInfo, Window,
+    Deliver, DomainInfo, Fetch, HostInfo, Hypervisor, NewDomain, Peer, Result, Share, VcpuInfo, Window,
 };
 use dom0::page::SharedPage;
+use domu_sdk::backend::Peers;
 use domu_sdk::events::Channel;
-use domu_sdk::grant::{Access, GrantMapping};
-use domu_sdk::hypercall::grant::{self, GrantError};
+use domu_sdk::grant::GrantMapping;
 use domu_sdk::hypercall::{domctl, event_channel, memory, mmu, sysctl, version};
 use domu_sdk::memory::SharedMem;
 use domu_sdk::memory::foreign::Mapping;
 use domu_sdk::time::Instant;
-use domu_sdk::{GrantRef, Mfn, Pfn, Port, console};
+use domu_sdk::{Mfn, Pfn, console};
 
 /// Domains asked for in one `getdomaininfolist`.
 const LIST: usize = 64;
@@ -47,7 +45,7 @@ const MAX_PORT: u32 = 1023;
 /// The hypervisor this domain runs on.
 pub struct Machine {
     domain_events: Channel,
-    channels: BTreeMap<u32, Channel>,
+    peers: Peers,
     typed: Vec<u8>,
 }
 
@@ -56,7 +54,7 @@ impl Machine {
     pub fn new() -> core::result::Result<Self, &'static str> {
         let domain_events = Channel::bind_virq(VIRQ_DOM_EXC).map_err(|_| "news about domains are refused")?;
         wait::listen(&domain_events);
-        Ok(Self { domain_events, channels: BTreeMap::new(), typed: Vec::new() })
+        Ok(Self { domain_events, peers: Peers::default(), typed: Vec::new() })
     }
 }
 
@@ -117,9 +115,37 @@ fn info(from: &DomctlGetdomaininfo) -> DomainInfo {
     }
 }
 
-impl Hypervisor for Machine {
+impl Peer for Machine {
     type Window = ForeignWindow;
 
+    fn map_grants(&mut self, dom: DomId, grants: &[u32]) -> Result<ForeignWindow> {
+        self.peers.map_grants(dom, grants).map(ForeignWindow::Grants)
+    }
+
+    fn fetch(&mut self, dom: DomId, list: &mut [Fetch<'_>]) {
+        self.peers.fetch(dom, list);
+    }
+
+    fn deliver(&mut self, dom: DomId, list: &mut [Deliver<'_>]) {
+        self.peers.deliver(dom, list);
+    }
+
+    fn bind(&mut self, dom: DomId, port: u32) -> Result<u32> {
+        let local = self.peers.bind(dom, port)?;
+        self.peers.channel(local).into_iter().for_each(|channel| wait::listen(channel));
+        Ok(local)
+    }
+
+    fn notify(&mut self, port: u32) {
+        self.peers.notify(port);
+    }
+
+    fn close(&mut self, port: u32) {
+        self.peers.close(port);
+    }
+}
+
+impl Hypervisor for Machine {
     fn create_domain(&mut self, new: &NewDomain) -> Result<DomId> {
         let what = DomctlCreatedomain {
             handle: new.handle,
@@ -163,36 +189,6 @@ impl Hypervisor for Machine {
     fn map_foreign_read_only(&mut self, dom: DomId, mfns: &[u64]) -> Result<ForeignWindow> {
         let frames: Vec<Mfn> = mfns.iter().copied().map(Mfn).collect();
         Mapping::read_only(sdk(dom), &frames).map(ForeignWindow::Frames).map_err(|error| error.errno)
-    }
-
-    fn map_grants(&mut self, dom: DomId, grants: &[u32]) -> Result<ForeignWindow> {
-        let grants: Vec<GrantRef> = grants.iter().copied().map(GrantRef).collect();
-        let mapping = GrantMapping::new(sdk(dom), &grants, Access::ReadWrite);
-        mapping.map(ForeignWindow::Grants).map_err(|error| match error {
-            GrantError::Call(errno) => errno,
-            GrantError::Status(_) => Errno::EINVAL,
-        })
-    }
-
-    fn fetch(&mut self, dom: DomId, list: &mut [Fetch<'_>]) {
-        let mut copies: Vec<_> = list
-            .iter_mut()
-            .map(|e| grant::Fetch { grant: GrantRef(e.grant), offset: e.offset, into: e.into, status: 0 })
-            .collect();
-        let called = grant::fetch(sdk(dom), &mut copies).is_ok();
-        let done: Vec<bool> = copies.iter().map(|copy| called && copy.status == GNTST_OKAY).collect();
-        list.iter_mut().zip(done).for_each(|(entry, done)| entry.done = done);
-    }
-
-    fn deliver(&mut self, dom: DomId, list: &mut [Deliver<'_>]) {
-        let mut copies: Vec<_> = list
-            .iter()
-            .map(|e| grant::Deliver { grant: GrantRef(e.grant), offset: e.offset, from: e.from, status: 0 })
-            .collect();
-        let called = grant::deliver(sdk(dom), &mut copies).is_ok();
-        for (entry, copy) in list.iter_mut().zip(copies) {
-            entry.done = called && copy.status == GNTST_OKAY;
-        }
     }
 
     fn hypercall_init(&mut self, dom: DomId, mfn: u64) -> Result<()> {
@@ -320,6 +316,10 @@ impl Hypervisor for Machine {
         sysctl::debug_keys(keys)
     }
 
+    fn calls(&mut self) -> u64 {
+        domu_sdk::hypercall::count()
+    }
+
     fn log(&mut self) -> Result<String> {
         let mut buffer = vec![0u8; LOG];
         let count = sysctl::read_console(&mut buffer, false)?;
@@ -333,6 +333,10 @@ impl Hypervisor for Machine {
         let local = channel.port().0;
         self.channels.insert(local, channel);
         Ok(local)
+    }
+
+    fn rung(&mut self, ports: &mut Vec<u32>) {
+        wait::rung(ports);
     }
 
     fn notify(&mut self, port: u32) {

@@ -63,8 +63,8 @@ impl Watch {
 pub struct Client {
     /// Whose rights it has.
     pub who: Subject,
-    /// Its watches, oldest first.
-    pub watches: Vec<Watch>,
+    /// Its watches, oldest first. They change with the server's index of them, see [`super::Server::add_watch`].
+    pub(super) watches: Vec<Watch>,
     /// Its open transactions.
     pub transactions: BTreeMap<u32, Overlay>,
     out: VecDeque<Message>,
@@ -127,8 +127,13 @@ impl Client {
         }
     }
 
+    /// Its watches, oldest first.
+    pub fn watches(&self) -> &[Watch] {
+        &self.watches
+    }
+
     /// Drops watches, their queued events and transactions.
-    pub fn reset(&mut self) {
+    pub(super) fn reset(&mut self) {
         self.watches.clear();
         self.transactions.clear();
         self.out.retain(|m| m.header.kind != Kind::WatchEvent as u32);

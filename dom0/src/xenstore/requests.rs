@@ -90,17 +90,17 @@ impl Server {
         if client.watches.len() >= limit && !who.is_privileged() {
             return Err(Error::E2BIG);
         }
-        client.watches.push(watch);
+        self.add_watch(who.dom, watch);
         after.fresh_watch = true;
         Ok(ok())
     }
 
     pub(super) fn unwatch(&mut self, who: Subject, payload: &[u8]) -> Reply {
         let gone = requested_watch(who, payload)?;
-        let client = self.own(who)?;
-        let at = client.watches.iter().position(|w| w.path == gone.path && w.token == gone.token);
-        client.watches.remove(at.ok_or(Error::ENOENT)?);
-        Ok(ok())
+        match self.drop_watches(who.dom, |watch| watch.path == gone.path && watch.token == gone.token) {
+            0 => Err(Error::ENOENT),
+            _ => Ok(ok()),
+        }
     }
 
     pub(super) fn transaction_start(&mut self, who: Subject, tx: u32) -> Reply {

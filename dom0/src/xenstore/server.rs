@@ -5,13 +5,16 @@
 //!
 //! Requests outside a transaction run in a transaction of their own that is committed at once, so there is one way to
 //! change nodes.
+//!
+//! A change is told to the clients that watch it or something above it; an index by path finds them, so that what a change costs does not
+//! grow with the number of domains.
 
-use alloc::collections::{BTreeMap, VecDeque};
-use alloc::string::ToString;
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
 
-use super::client::Client;
+use super::client::{Client, Watch};
 use super::path;
 use super::perms::{Access, Perms, Subject};
 use super::requests::domain;
@@ -60,6 +63,10 @@ pub enum Action {
 pub struct Server {
     pub(super) tree: Tree,
     pub(super) clients: BTreeMap<DomId, Client>,
+    /// Who has watches of a path, and how many.
+    watched: BTreeMap<String, BTreeMap<DomId, usize>>,
+    /// Clients to which something was queued since the toolstack asked.
+    news: BTreeSet<DomId>,
     pub(super) special: BTreeMap<&'static str, Perms>,
     pub(super) quota: Quota,
     pub(super) last_transaction: u32,
@@ -88,8 +95,53 @@ impl Server {
 
     /// Forgets a domain's connection and tells watchers of `@releaseDomain`.
     pub fn release(&mut self, dom: DomId) {
+        self.drop_watches(dom, |_| true);
         self.clients.remove(&dom);
         self.fire_special(path::RELEASE);
+    }
+
+    /// Clients to which something was queued since the last call.
+    pub fn take_news(&mut self) -> BTreeSet<DomId> {
+        core::mem::take(&mut self.news)
+    }
+
+    /// Gives a client a watch, which does not fire at once.
+    pub fn add_watch(&mut self, dom: DomId, watch: Watch) {
+        let Some(client) = self.clients.get_mut(&dom) else { return };
+        *self.watched.entry(watch.path.clone()).or_default().entry(dom).or_default() += 1;
+        client.watches.push(watch);
+    }
+
+    /// Takes watches away from a client. Returns how many.
+    pub fn drop_watches(&mut self, dom: DomId, mut which: impl FnMut(&Watch) -> bool) -> usize {
+        let Some(client) = self.clients.get_mut(&dom) else { return 0 };
+        let (gone, kept) = core::mem::take(&mut client.watches).into_iter().partition(|watch| which(watch));
+        client.watches = kept;
+        let gone: Vec<Watch> = gone;
+        for watch in &gone {
+            let Some(owners) = self.watched.get_mut(&watch.path) else { continue };
+            if let Some(count) = owners.get_mut(&dom) {
+                *count -= 1;
+                if *count == 0 {
+                    owners.remove(&dom);
+                }
+            }
+            if owners.is_empty() {
+                self.watched.remove(&watch.path);
+            }
+        }
+        gone.len()
+    }
+
+    /// Clients with a watch that this change is about, perhaps.
+    fn watchers(&self, change: &Change) -> BTreeSet<DomId> {
+        let mut found = BTreeSet::new();
+        let mut at = Some(change.path.as_str());
+        while let Some(path) = at {
+            found.extend(self.watched.get(path).into_iter().flat_map(BTreeMap::keys));
+            at = path::parent(path).filter(|_| !change.below_removed);
+        }
+        found
     }
 
     /// A connected domain.
@@ -160,6 +212,7 @@ impl Server {
         };
         if let Some(client) = self.clients.get_mut(&dom) {
             client.reply(message);
+            self.news.insert(dom);
             if after.fresh_watch {
                 let last = client.watches.len() - 1;
                 let path = client.watches[last].path.clone();
@@ -198,6 +251,7 @@ impl Server {
             Kind::Watch => self.watch(who, payload, after),
             Kind::Unwatch => self.unwatch(who, payload),
             Kind::ResetWatches => {
+                self.drop_watches(who.dom, |_| true);
                 self.own(who)?.reset();
                 Ok(ok())
             }
@@ -256,9 +310,11 @@ impl Server {
 
     fn tell(&mut self, changes: &[Change]) {
         for change in changes {
-            for client in self.clients.values_mut() {
+            for dom in self.watchers(change) {
+                let Some(client) = self.clients.get_mut(&dom) else { continue };
                 if change.perms.allows(client.who, Access::READ) {
                     client.notify(change);
+                    self.news.insert(dom);
                 }
             }
         }
