@@ -29,6 +29,8 @@ use domu_sdk::{
 /// Tasks that write, and sectors of a record.
 const TASKS: u64 = 4;
 const RECORD: usize = 16;
+/// Bytes of memory that are compared at the end.
+const BALLAST: usize = 2 << 20;
 
 static COUNT: AtomicU64 = AtomicU64::new(0);
 static ELSEWHERE: AtomicU64 = AtomicU64::new(0);
@@ -57,6 +59,9 @@ async fn run() -> Outcome<String> {
     let form = Options { queues: 2, ring_order: 1, segments: 64, ..Options::default() };
     let disk = Disk::open(number, &form).await.map_err(words("the disk"))?;
     let before = (start::domain_id(), Instant::now());
+    // Memory that nothing but the image carries over, and that does not fit on a small disk.
+    let mut ballast = vec![0; BALLAST];
+    record(TASKS, 0, &mut ballast);
     let other = vcpu::spawn(|| {
         while DONE.load(Ordering::Acquire) < TASKS as u32 {
             ELSEWHERE.fetch_add(1, Ordering::Relaxed);
@@ -92,6 +97,11 @@ async fn run() -> Outcome<String> {
     }
     if WATCHED.load(Ordering::Relaxed) < 2 {
         return Err("the watch did not report after the restore".to_string());
+    }
+    let mut wanted = vec![0; BALLAST];
+    record(TASKS, 0, &mut wanted);
+    if ballast != wanted {
+        return Err("memory is not what it was".to_string());
     }
     let good = verify(&disk).await?;
     let wrong = WRONG.load(Ordering::Relaxed);

@@ -20,7 +20,7 @@ pub const GUESTS: &[Guest] = &[Guest {
 
 /// The cases.
 pub fn cases() -> Vec<Case> {
-    vec![booted("save", SAVE).disk(64).disk(2).then(booted("restore", RESTORE))]
+    vec![booted("save", SAVE).disk(64).disk(2).disk(1).then(booted("restore", RESTORE))]
 }
 
 fn booted(name: &str, script: &str) -> Case {
@@ -33,10 +33,11 @@ fn booted(name: &str, script: &str) -> Case {
         .limit(240)
 }
 
-/// A guest in the midst of its work; and what must not work.
+/// A guest in the midst of its work; and what must not work. A save that fails lets it run on.
 const SAVE: &str = "images; create counting; expect-error 'no disk has images yet' save counting a; \
     wait counting 'count 200.' 60; expect-error 'is a disk of domain' save counting vdb:a; \
-    save counting vda:a; images; expect-gone counting 5; poweroff";
+    expect-error 'the disk is full' save counting vdc:a; wait counting 'goes on: Cancelled' 20; \
+    wait counting 'count 400.' 60; save counting vda:a; images; expect-gone counting 5; poweroff";
 
 /// The same disks after the machine was off.
 const RESTORE: &str = "images; expect-error 'no image b; there are: a' restore b; restore a; \
