@@ -47,17 +47,4 @@ pub mod session;
 pub mod shell;
 pub mod xenstore;
 
-/// A domain's number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct DomId(pub u16);
-
-impl DomId {
-    /// The control domain.
-    pub const ZERO: Self = Self(0);
-}
-
-impl core::fmt::Display for DomId {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        self.0.fmt(f)
-    }
-}
+pub use backend::DomId;

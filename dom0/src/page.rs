@@ -1,34 +1,6 @@
 //! Pages that another domain reads and writes at the same time.
 
-/// A 4096-byte page shared with another domain.
-///
-/// All accesses are volatile or atomic; nothing may be assumed to stay as it was read. Word accesses order the byte
-/// accesses around them: a [`load`](SharedPage::load) acquires, a [`store`](SharedPage::store) releases.
-pub trait SharedPage {
-    /// The byte at an offset; offsets are taken modulo the page size.
-    fn byte(&self, offset: usize) -> u8;
-    /// Sets the byte at an offset.
-    fn set_byte(&self, offset: usize, value: u8);
-    /// Loads the 32-bit word at a multiple of four, with acquire ordering.
-    fn load(&self, offset: usize) -> u32;
-    /// Stores the 32-bit word at a multiple of four, with release ordering.
-    fn store(&self, offset: usize, value: u32);
-}
-
-impl<P: SharedPage + ?Sized> SharedPage for &P {
-    fn byte(&self, offset: usize) -> u8 {
-        (**self).byte(offset)
-    }
-    fn set_byte(&self, offset: usize, value: u8) {
-        (**self).set_byte(offset, value);
-    }
-    fn load(&self, offset: usize) -> u32 {
-        (**self).load(offset)
-    }
-    fn store(&self, offset: usize, value: u32) {
-        (**self).store(offset, value);
-    }
-}
+pub use backend::peer::SharedPage;
 
 /// A page in the test's own memory.
 #[cfg(test)]

@@ -44,6 +44,7 @@
 //! | [`ring`] | byte rings between domains |
 //! | [`xenbus`] | devices: finding them, and their states |
 //! | [`block`] | disks |
+//! | `backend` | with the feature `backend`: serving disks to other domains |
 //! | [`net`] | network interfaces, and TCP with the feature `net` |
 //! | `virtio` | with the feature `virtio`: network cards and disks of the machine, for domain 0 |
 //! | [`store`] | the store: values, watches, transactions |
@@ -65,6 +66,8 @@ extern crate std;
 
 #[allow(unsafe_code, reason = "the one place for it; see its invariants")]
 pub mod arch;
+#[cfg(feature = "backend")]
+pub mod backend;
 pub mod block;
 pub mod console;
 pub mod entropy;
@@ -105,6 +108,9 @@ mod guide {
     mod several_cpus {}
     #[doc = include_str!("../../docs/guide/disks.md")]
     mod disks {}
+    #[cfg(feature = "backend")]
+    #[doc = include_str!("../../docs/guide/driver-domains.md")]
+    mod driver_domains {}
     #[cfg(feature = "net")]
     #[doc = include_str!("../../docs/guide/network.md")]
     mod network {}

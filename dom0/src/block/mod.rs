@@ -14,12 +14,11 @@
 pub mod device;
 pub mod overlay;
 pub mod qcow2;
-pub mod queue;
 pub mod spec;
-pub mod storage;
 #[cfg(test)]
 mod tests;
-pub mod wire;
+
+pub use backend::block::{queue, storage, wire};
 
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -169,11 +168,11 @@ impl<'a, W: Window> Blocks<'a, W> {
         writable: bool,
     ) -> Result<Shared<'a>, String> {
         match target {
-            Target::Ram { bytes, name: None } => Ok(share(Ram::new(*bytes)?)),
+            Target::Ram { bytes, name: None } => Ok(share(ram(*bytes)?)),
             Target::Ram { bytes, name: Some(name) } => {
                 let key = format!("ram:{name}");
                 if !self.named.contains_key(&key) {
-                    let named = Named { storage: share(Ram::new(*bytes)?), users: Vec::new() };
+                    let named = Named { storage: share(ram(*bytes)?), users: Vec::new() };
                     self.named.insert(key.clone(), named);
                 }
                 self.share(&key, device, writable)
@@ -184,6 +183,7 @@ impl<'a, W: Window> Blocks<'a, W> {
                 None => Err(format!("Dom0's archive has no file {path}")),
             },
             Target::Overlay(_) => Err(format!("{target}: an overlay over an overlay")),
+            Target::Foreign(_) => Err(format!("{target}: not a disk of Dom0's")),
         }
     }
 
@@ -229,6 +229,10 @@ impl<H: Hypervisor> Backend<H> for Blocks<'_, H::Window> {
             named.users.retain(|(user, _)| *user != device);
         }
     }
+}
+
+fn ram(bytes: u64) -> Result<Ram, String> {
+    Ram::new(bytes).map_err(|why| format!("{why}; give Dom0 more with dom0_mem="))
 }
 
 /// A block device of a guest.

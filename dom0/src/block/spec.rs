@@ -17,7 +17,8 @@
 //! | vdev `xvda`, `xvdb3`, `sda`, `hda`, `d0`, `d0p1` | the virtual device's number |
 //! | access `r`, `ro`, `w`, `rw` | |
 //! | `discard`, `no-discard` | whether the guest may discard |
-//! | `devtype=disk`, `backend=0`, `backendtype=…`, `direct-io-safe` | taken, no effect |
+//! | `backend=NAME` | the guest NAME serves the disk, and what the target says is its business; `0` and `Domain-0` are Dom0 |
+//! | `devtype=disk`, `backendtype=…`, `direct-io-safe` | taken, no effect |
 //!
 //! Everything else is an error with its place: `cdrom`, `script=`, formats `qcow` and `vhd`.
 
@@ -41,6 +42,8 @@ pub struct Disk {
     pub writable: bool,
     /// Whether the guest may discard.
     pub discard: bool,
+    /// The guest that serves it, if it is not Dom0.
+    pub backend: Option<String>,
 }
 
 /// Where a disk's bytes are.
@@ -59,6 +62,8 @@ pub enum Target {
     Machine(String),
     /// Another target that is only read.
     Overlay(Box<Target>),
+    /// What another domain understands.
+    Foreign(String),
 }
 
 /// How an image is laid out.
@@ -92,7 +97,7 @@ impl Target {
         match self {
             Self::File(path) => Some(path),
             Self::Overlay(below) => below.file_mut(),
-            Self::Ram { .. } | Self::Machine(_) => None,
+            Self::Ram { .. } | Self::Machine(_) | Self::Foreign(_) => None,
         }
     }
 }
@@ -105,6 +110,7 @@ impl core::fmt::Display for Target {
             Self::File(path) => write!(f, "file:{path}"),
             Self::Machine(name) => write!(f, "phy:/dev/{name}"),
             Self::Overlay(below) => write!(f, "overlay:{below}"),
+            Self::Foreign(text) => f.write_str(text),
         }
     }
 }
@@ -133,13 +139,15 @@ impl Disk {
 
 #[derive(Default)]
 struct Draft {
-    target: Option<Target>,
+    /// Its place, and the text.
+    target: Option<(usize, String)>,
     format: Option<Format>,
     /// The position of the format is passed, or there is none.
     format_passed: bool,
     vdev: Option<Vdev>,
     writable: Option<bool>,
     no_discard: bool,
+    backend: Option<String>,
 }
 
 impl Draft {
@@ -159,7 +167,8 @@ impl Draft {
             "devtype" if value == "disk" => {}
             "devtype" => return Err((at_value, format!("devtype {value:?} is not supported; only disk is"))),
             "backend" if value == "0" || value == "Domain-0" => {}
-            "backend" => return Err((at_value, "only Dom0 (0) serves disks".to_string())),
+            "backend" if value.is_empty() => return Err((at_value, "no name of a domain".to_string())),
+            "backend" => self.backend = Some(value.to_string()),
             "backendtype" if ["phy", "qdisk", "tap", "standalone"].contains(&value) => {}
             "backendtype" => {
                 return Err((at_value, format!("{value:?} is no backendtype; use phy, tap or qdisk")));
@@ -204,25 +213,30 @@ impl Draft {
     }
 
     fn set_target(&mut self, text: &str, at: usize) -> Result<(), Wrong> {
-        let (target, format) = target(text, at)?;
-        if let Some(format) = format {
-            self.format = Some(format);
+        // Who serves the disk may be said later; until then, Dom0.
+        if self.backend.is_none() {
+            target(text, at)?;
         }
         self.format_passed |= text.contains(':');
-        self.target = Some(target);
+        self.target = Some((at, text.to_string()));
         Ok(())
     }
 
     fn finish(self, text: &str) -> Result<Disk, Wrong> {
         let end = text.len();
-        let target = self.target.ok_or((end, "no target; begin with one like ram:64M".to_string()))?;
+        let (at, said) = self.target.ok_or((end, "no target; begin with one like ram:64M".to_string()))?;
+        let (target, format) = match &self.backend {
+            Some(_) => (Target::Foreign(said), None),
+            None => target(&said, at)?,
+        };
         let vdev = self.vdev.ok_or((end, "no virtual device; add one like xvda".to_string()))?;
         Ok(Disk {
             target,
-            format: self.format.unwrap_or(Format::Raw),
+            format: format.or(self.format).unwrap_or(Format::Raw),
             vdev,
             writable: self.writable.unwrap_or(true),
             discard: !self.no_discard,
+            backend: self.backend,
         })
     }
 }
@@ -366,6 +380,15 @@ mod tests {
         assert_eq!(f.vdev.number, 1 << 28 | 16 << 8);
         assert_eq!(disk("ram:512,d1p3").vdev.number, 202 << 8 | 1 << 4 | 3);
         assert_eq!(disk("ram:512,xvdaa").vdev.number, 1 << 28 | 26 << 8);
+    }
+
+    #[test]
+    fn another_domain_may_serve() {
+        let disk = disk("backend=storage,vdev=xvda,access=r,target=what it likes, all of it");
+        assert_eq!(disk.backend.as_deref(), Some("storage"));
+        assert_eq!((disk.target.to_string(), disk.writable), ("what it likes, all of it".into(), false));
+        assert_eq!(super::Disk::parse("ram:1M,xvda,w,backend=Domain-0").unwrap().backend, None);
+        assert_eq!(super::Disk::parse("ram:1M,xvda,w,backend=").unwrap_err().0, 22);
     }
 
     #[test]

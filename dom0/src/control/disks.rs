@@ -27,6 +27,12 @@ impl<H: Hypervisor> Control<'_, H> {
     /// `force` it goes at once.
     pub fn block_detach(&mut self, dom: DomId, wanted: &str, force: bool) -> Result<String, String> {
         let device = self.find_disk(dom, wanted)?;
+        if let Some(server) = self.served.get(&device).filter(|_| !force) {
+            return Err(format!("{wanted} is served by domain {server}; --force takes it away at once"));
+        }
+        if self.remove_served(device) {
+            return Ok(format!("{wanted} is taken away from domain {dom}"));
+        }
         if force || self.closed(device) {
             self.remove_device(device);
             return Ok(format!("{wanted} is taken away from domain {dom}"));
@@ -40,7 +46,8 @@ impl<H: Hypervisor> Control<'_, H> {
     fn find_disk(&self, dom: DomId, wanted: &str) -> Result<Device, String> {
         let number = Vdev::parse(wanted).map(|vdev| vdev.number).or_else(|| wanted.parse().ok());
         let known = |device: &&Device| device.dom == dom && device.class == Class::Block;
-        let found = self.devices().iter().filter(known).find(|device| Some(device.number) == number);
+        let all = self.devices.iter().chain(self.served.keys());
+        let found = all.filter(known).find(|device| Some(device.number) == number);
         found.copied().ok_or_else(|| format!("domain {dom} has no disk {wanted}; see block-list"))
     }
 

@@ -1,13 +1,6 @@
 //! The way of a device up and down, the same for every class.
 //!
-//! | phase | back end's state in the store | what of the guest is mapped or bound |
-//! |---|---|---|
-//! | `Closed` | `Initialising`, or `Closed` | nothing |
-//! | `Offered` | `InitWait` | nothing |
-//! | `Connected` | `Connected`, or `Closing` while the front end ends | rings, channels |
-//!
-//! The front end moves first; its state is a claim that may change in any order, so every pair of state and phase has an answer, and
-//! most of them are: nothing to do.
+//! What follows from a front end's state is decided in [`backend::phase`]; here it is done.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -17,16 +10,8 @@ use abi::io::xenbus::XenbusState;
 use super::devices::{Device, Host};
 use crate::hypervisor::Hypervisor;
 
-/// Where a device is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    /// Not offered yet, or ended.
-    Closed,
-    /// The front end knows what there is.
-    Offered,
-    /// Rings are mapped and channels bound.
-    Connected,
-}
+pub use backend::phase::Phase;
+use backend::phase::{Step, step};
 
 /// A device that follows its front end.
 pub trait Follows<H: Hypervisor> {
@@ -47,26 +32,25 @@ pub trait Follows<H: Hypervisor> {
     /// The front end's state changed, or the device is new.
     fn changed(&mut self, host: &mut Host<'_, H>) {
         let device = self.device();
-        match (host.front_state(device), *self.phase()) {
-            (XenbusState::Initialising, Phase::Connected) => {
-                // It began anew without an end.
+        match step(host.front_state(device), *self.phase()) {
+            Step::Again => {
                 self.disconnect(host);
                 self.offer(host);
             }
-            (XenbusState::Initialising, Phase::Closed) => self.offer(host),
-            (XenbusState::Initialised | XenbusState::Connected, Phase::Offered) => match self.connect(host) {
+            Step::Offer => self.offer(host),
+            Step::Connect => match self.connect(host) {
                 Ok(()) => {
                     *self.phase() = Phase::Connected;
                     host.set_state(device, XenbusState::Connected);
                 }
                 Err(why) => self.fail(host, &why),
             },
-            (XenbusState::Closing, Phase::Connected) => host.set_state(device, XenbusState::Closing),
-            (XenbusState::Closed | XenbusState::Unknown, Phase::Offered | Phase::Connected) => {
+            Step::Wait => host.set_state(device, XenbusState::Closing),
+            Step::End => {
                 self.disconnect(host);
                 host.set_state(device, XenbusState::Closed);
             }
-            _ => {}
+            Step::Nothing => {}
         }
     }
 

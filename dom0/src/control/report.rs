@@ -69,7 +69,7 @@ impl<H: Hypervisor> Control<'_, H> {
         let info = self.hv.host_info().map_err(|e| explain("physinfo", e))?;
         let (major, minor) = info.version;
         Ok(format!(
-            "hypervisor    Xen interface {major}.{minor}{}\nguest kinds   {}\nCPUs          {} at {} MHz\nmemory        {} MiB, {} MiB free\nguests        {}\n",
+            "hypervisor    Xen interface {major}.{minor}{}\nguest kinds   {}\nCPUs          {} at {} MHz\nmemory        {} MiB, {} MiB free\nguests        {}\nhypercalls    {} of Dom0\n",
             info.extra_version,
             info.capabilities.trim(),
             info.cpus,
@@ -77,6 +77,7 @@ impl<H: Hypervisor> Control<'_, H> {
             info.total_pages >> 8,
             info.free_pages >> 8,
             self.domains.len(),
+            self.hv.calls(),
         ))
     }
 

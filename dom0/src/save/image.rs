@@ -90,7 +90,11 @@ fn disk(disk: &Disk) -> String {
         Format::Qcow2 => "qcow2",
     };
     let discard = if disk.discard { "discard" } else { "no-discard" };
-    format!("vdev={},access={access},format={format},{discard},target={}", disk.vdev.name, disk.target)
+    let backend = disk.backend.as_ref().map_or(String::new(), |name| format!("backend={name},"));
+    format!(
+        "{backend}vdev={},access={access},format={format},{discard},target={}",
+        disk.vdev.name, disk.target
+    )
 }
 
 /// An interface's text.
@@ -119,7 +123,7 @@ mod tests {
     fn settings_come_back() {
         let text = "name = 'a'\nkernel = 'k'\nextra = \"x='1'\"\nmemory = 24\nmaxmem = 40\nvcpus = 2\n\
             on_crash = 'preserve'\nuuid = '00112233-4455-6677-8899-aabbccddeeff'\n\
-            disk = [ 'phy:/dev/vdb,xvda,w', 'overlay:ram:1M:n,xvdb,r' ]\n\
+            disk = [ 'phy:/dev/vdb,xvda,w', 'overlay:ram:1M:n,xvdb,r', 'backend=b,xvdc,r,target=x' ]\n\
             vif = [ 'bridge=other,ip=10.0.0.1 10.0.0.2,rate=10Mb/s@20ms,mac=00:16:3e:01:02:03' ]";
         let (guest, _) = config::parse(text, "").unwrap();
         let mut image = alloc::vec::Vec::new();

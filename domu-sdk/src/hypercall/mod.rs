@@ -26,6 +26,22 @@ use abi::errno::Errno;
 /// What a hypercall answers.
 pub type Result<T = ()> = core::result::Result<T, Errno>;
 
+#[cfg(feature = "count")]
+static COUNT: core::sync::atomic::AtomicU64 = core::sync::atomic::AtomicU64::new(0);
+
+/// Hypercalls since the start, with the feature `count`: exact with one vCPU, and a little low with several that call at the same moment.
+#[cfg(feature = "count")]
+pub fn count() -> u64 {
+    COUNT.load(core::sync::atomic::Ordering::Relaxed)
+}
+
+/// Counts one.
+#[cfg(feature = "count")]
+pub(crate) fn counted() {
+    // One instruction, and not a locked one.
+    COUNT.store(count() + 1, core::sync::atomic::Ordering::Relaxed);
+}
+
 /// The address of an input.
 fn input<T: ?Sized>(value: &T) -> u64 {
     core::ptr::from_ref(value).cast::<u8>().expose_provenance() as u64

@@ -121,7 +121,7 @@ async fn request(stream: &TcpStream) -> net::Result<Result<http::Request, http::
 async fn answer(site: &Site, stream: &TcpStream, request: &http::Request) -> net::Result {
     let path = if request.path.is_empty() { "index.html" } else { &request.path };
     let Some(&(start, len)) = site.files.get(path) else {
-        println!("files: 404 {path:?}");
+        println!("files: 404 {}", path.escape_debug());
         if request.path.is_empty() {
             let list: String = site.files.keys().flat_map(|path| [path.as_str(), "\n"]).collect();
             stream.write_all(&http::head(http::OK, list.len() as u64, "")).await?;
@@ -138,7 +138,7 @@ async fn answer(site: &Site, stream: &TcpStream, request: &http::Request) -> net
         http::PARTIAL => format!("Content-Range: bytes {}-{}/{len}\r\n", bytes.start, bytes.end - 1),
         _ => format!("Content-Range: bytes */{len}\r\n"),
     };
-    println!("files: {} {path:?}, {} bytes", status.0, bytes.end - bytes.start);
+    println!("files: {} {}, {} bytes", status.0, path.escape_debug(), bytes.end - bytes.start);
     let head = http::head(status, bytes.end - bytes.start, &format!("Accept-Ranges: bytes\r\n{more}"));
     stream.write_all(&head).await?;
     if request.body { send(site, stream, start, bytes).await } else { Ok(()) }

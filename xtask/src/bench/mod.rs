@@ -1,18 +1,20 @@
 //! Figures of xen-lite beside those of upstream Xen.
 //!
 //! With `-icount shift=0,sleep=off` QEMU's time-stamp counter counts executed instructions, so runs repeat exactly, on
-//! whatever machine. Four things are measured, each on both hypervisors in the same emulated PC:
+//! whatever machine. Five things are measured, each on both hypervisors in the same emulated PC:
 //!
 //! * *operations* ([`operations`]): a guest runs as the first domain and measures what a PV kernel does;
 //! * *boot* ([`boot`]): from the loader's jump to Dom0's first instruction;
 //! * *memory*: what the hypervisor keeps for itself, and the size of its file;
-//! * *scaling* ([`scaling`]): what more domains and vCPUs cost.
+//! * *scaling* ([`scaling`]): what more domains and vCPUs cost;
+//! * *I/O* ([`io`]): what moving data takes, Dom0 included.
 //!
 //! [`report`] compares and prints, [`chart`] draws. Nothing is compared with numbers of another day: upstream runs too.
 
 mod boot;
 mod chart;
 mod defaults;
+mod io;
 mod operations;
 mod report;
 mod scaling;
@@ -56,6 +58,7 @@ pub fn bench(paths: &Paths) -> Result<ExitCode> {
     provide::rust_target()?;
     upstream::provide_xen(paths)?;
     build::hypervisor(paths)?;
+    build::dom0(paths)?;
     build::guests(paths)?;
     let ours = Subject { file: paths.image.join("xen-lite"), options: format!("{OPTIONS} {LEAN}") };
     let theirs = Subject { file: paths.upstream_xen(), options: format!("{OPTIONS} {LEAN}") };
@@ -77,7 +80,8 @@ pub fn bench(paths: &Paths) -> Result<ExitCode> {
     say::note(&format!("{} and bench.svg", paths.shown(&folder.join("bench.json"))));
     defaults::bench(&ours, &theirs, &guest)?;
     let scales = scaling::bench(paths, &ours, &theirs)?;
-    Ok(if report.misses().is_empty() && scales { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let moves = io::bench(paths, &ours, &theirs)?;
+    Ok(if report.misses().is_empty() && scales && moves { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn size(file: &Path) -> Result<u64> {
@@ -107,7 +111,11 @@ fn both<T: Send>(
 ///
 /// `more` are options for the hypervisor, `start` arguments for QEMU about how the PC starts.
 fn run(subject: &Subject, kernel: &Path, more: &str, start: &[String]) -> Result<String> {
-    let modules = vec![Module { path: kernel.to_path_buf(), args: String::new() }];
+    run_modules(subject, vec![Module { path: kernel.to_path_buf(), args: String::new() }], more, start)
+}
+
+/// The same with these modules: a kernel, perhaps an initrd.
+fn run_modules(subject: &Subject, modules: Vec<Module>, more: &str, start: &[String]) -> Result<String> {
     let options = format!("{} {more}", subject.options);
     let boot = Boot::Multiboot { hypervisor: subject.file.clone(), options, modules };
     let machine = Machine { cpu: CPU.into(), memory_mb: MEMORY_MB, cpus: 1, boot };

@@ -13,11 +13,12 @@ use std::path::{Path, PathBuf};
 const ALLOWED: &[(&str, &[&str])] = &[
     ("xen-lite-abi", &[]),
     ("kernel-image", &["xen-lite-abi"]),
+    ("backend", &["xen-lite-abi"]),
     ("xen-lite-core", &["xen-lite-abi", "kernel-image"]),
     ("xen-lite", &["xen-lite-abi", "kernel-image", "xen-lite-core"]),
     ("domu-sdk-macros", &[]),
-    ("domu-sdk", &["xen-lite-abi", "domu-sdk-macros"]),
-    ("dom0", &["xen-lite-abi", "kernel-image", "domu-sdk"]),
+    ("domu-sdk", &["xen-lite-abi", "domu-sdk-macros", "backend"]),
+    ("dom0", &["xen-lite-abi", "kernel-image", "backend", "domu-sdk"]),
     ("examples", &["domu-sdk"]),
     ("test-guests", &["xen-lite-abi", "domu-sdk", "fuzz-grammar"]),
     ("conformance", &["xen-lite-abi", "domu-sdk"]),
@@ -33,6 +34,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
 const FORBID_UNSAFE: &[&str] = &[
     "abi/src/lib.rs",
     "abi/kernel-image/src/lib.rs",
+    "backend/src/lib.rs",
     "xen-lite/core/src/lib.rs",
     "domu-sdk/macros/src/lib.rs",
     "dom0/src/lib.rs",

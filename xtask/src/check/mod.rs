@@ -16,6 +16,7 @@ use std::thread;
 const HOST_CRATES: &[&str] = &[
     "xen-lite-abi",
     "kernel-image",
+    "backend",
     "xen-lite-core",
     "domu-sdk-macros",
     "fuzz-grammar",
@@ -103,7 +104,12 @@ fn host_tests_of_all(paths: &Paths) -> Result<Tally> {
     let mut tally = host_tests(&mut cargo_for(paths, "test", HOST_CRATES, &["--no-fail-fast"]))?;
     tally.add(host_tests(&mut cargo_for(paths, "test", HOST_LIBRARIES, &["--lib", "--no-fail-fast"]))?);
     // The code in the SDK's documentation and in the guide.
-    tally.add(host_tests(&mut cargo_for(paths, "test", &["domu-sdk"], &["--doc", "--no-fail-fast"]))?);
+    tally.add(host_tests(&mut cargo_for(
+        paths,
+        "test",
+        &["domu-sdk"],
+        &["--doc", "--features", "backend,net", "--no-fail-fast"],
+    ))?);
     Ok(tally)
 }
 

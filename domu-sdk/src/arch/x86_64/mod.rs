@@ -72,6 +72,8 @@ const PENDING: usize = offset_of!(VcpuInfo, evtchn_upcall_pending);
 
 /// Issues a hypercall for one of the wrappers of this crate, which vouches for the arguments.
 pub(crate) fn call(number: u64, arguments: [u64; 5]) -> Result<u64, Errno> {
+    #[cfg(feature = "count")]
+    crate::hypercall::counted();
     // SAFETY: this function is reachable only from the crate's wrappers; each passes addresses of live values only, and
     // those that change mappings keep.
     Errno::check(unsafe { syscall::hypercall(number, arguments) })

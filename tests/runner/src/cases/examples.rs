@@ -10,7 +10,17 @@ use crate::http::Body;
 pub const ARCHIVE: &str = "tour.cpio";
 
 /// Kernels in the archive.
-pub const KERNELS: &[&str] = &["files", "hello", "keyvalue", "keyvalue_client", "primes", "programs"];
+pub const KERNELS: &[&str] = &[
+    "block",
+    "files",
+    "hello",
+    "keyvalue",
+    "keyvalue_client",
+    "primes",
+    "programs",
+    "storage",
+    "throughput",
+];
 
 /// In the archive: a tar archive of [`PAGES`].
 pub const SITE: &str = "guests/site.tar";
@@ -37,6 +47,15 @@ pub const GUESTS: &[Guest] = &[
         "disk = [ 'ram:256K:pairs,xvda,w' ]\nvif = [ 'mac=00:16:3e:00:00:01' ]",
     ),
     guest("client", "keyvalue_client", "ip=10.0.0.2/24 server=10.0.0.1", "vif = [ '' ]"),
+    guest("storage", "storage", "mib=2", ""),
+    guest("user", "block", "passes=2", "disk = [ 'backend=storage,vdev=xvda,access=w,target=first' ]"),
+    guest("keep", "block", "keep", "disk = [ 'backend=storage,vdev=xvda,access=w,target=second' ]"),
+    guest("other", "block", "keep", "disk = [ 'backend=storage,vdev=xvda,access=w,target=second' ]"),
+    guest("busy", "block", "passes=1000", "disk = [ 'backend=storage,vdev=xvda,access=w,target=third' ]"),
+    guest("lost", "block", "", "disk = [ 'backend=nobody,vdev=xvda,access=w,target=first' ]"),
+    guest("disk", "throughput", "disk now mib=4", "disk = [ 'ram:4M,xvda,w' ]"),
+    guest("sink", "throughput", "sink ip=10.0.0.1/24", "vif = [ '' ]"),
+    guest("sender", "throughput", "send=10.0.0.1 ip=10.0.0.2/24 now mib=4", "vif = [ '' ]"),
     guest("primes", "primes", "", "vcpus = 2"),
     guest("programs", "programs", "", "ramdisk = \"guests/program\""),
 ];
@@ -55,7 +74,9 @@ pub fn cases() -> Vec<Case> {
     vec![
         shown("example-keyvalue", KEYVALUE).expect("SCRIPT ok", 300),
         files(),
+        shown("example-storage", STORAGE).expect("SCRIPT ok", 300),
         shown("example-primes", PRIMES).cpus(2).expect("SCRIPT ok", 120),
+        shown("example-throughput", THROUGHPUT).expect("SCRIPT ok", 180),
         shown("example-programs", PROGRAMS).expect("SCRIPT ok", 120),
     ]
 }
@@ -92,7 +113,7 @@ fn files() -> Case {
 }
 
 const FILES: &str = "create no-site; wait no-site 'archive: a wrong checksum' 30; create files; wait files 'on port 80' 60; \
-    echo READY; wait files '404 \\'end\\'' 240; log files; poweroff";
+    echo READY; wait files '404 end' 240; log files; poweroff";
 
 /// A store that is killed four times while a client writes, and what was acknowledged is
 /// there each time.
@@ -103,9 +124,22 @@ const KEYVALUE: &str = "create keyvalue; wait keyvalue 'on port 7000' 30; create
     destroy keyvalue; create keyvalue; wait client 'all there' 60; wait client 'RESULT: pass' 60; log keyvalue; \
     log client; poweroff";
 
+/// A guest's disk on another guest: all the front end can do, what survives the front end, one at a time, guests that die in the midst of I/O,
+/// and a back end that dies.
+const STORAGE: &str = "expect-error 'backend=nobody: no domain called nobody' create lost; create storage; \
+    wait storage 'disks of 2 MiB' 30; create user; wait user 'RESULT: pass' 240; log user; expect-gone user 20; \
+    create keep; wait keep 'flushed 40.' 60; create other; wait storage 'second is in use' 30; destroy other; \
+    destroy keep; create keep; wait keep 'found 40.' 60; destroy keep; churn busy 40 100; \
+    create busy; wait storage 'third is xvda' 30; sleep 1; destroy storage; destroy busy; create storage; create user; \
+    wait user 'RESULT: pass' 240; log storage; poweroff";
+
 const PRIMES: &str = "create primes; wait primes 'vCPU 0 took' 60; wait primes 'vCPU 1 took' 60; \
     wait primes '6057 primes below 60000' 60; log primes; expect-gone primes 20; create hello; wait hello 'hello from' 20; \
     wait hello 'bye' 20; expect-gone hello 20; poweroff";
+
+const THROUGHPUT: &str = "create disk; wait disk 'MOVED disk write 4194304' 60; wait disk 'MOVED disk read 4194304' 60; \
+    expect-gone disk 20; log disk; create sink; wait sink 'on port 9' 30; create sender; \
+    wait sender 'MOVED network 4194304' 60; expect-gone sender 20; log sender; log sink; poweroff";
 
 const PROGRAMS: &str = "create programs; wait programs 'all processes have ended' 60; log programs; \
     expect-gone programs 20; poweroff";

@@ -16,6 +16,13 @@ pub const KERNELS: &[&str] = &["echo", "net_client", "net_http", "net_hostile"];
 pub const GUESTS: &[Guest] = &[
     guest("echo", "echo", "ip=10.0.0.1/24", "vif = [ 'mac=00:16:3e:00:00:01,ip=10.0.0.1' ]"),
     guest("client", "net_client", "ip=10.0.0.2/24 server=10.0.0.1 mib=8", "vif = [ 'ip=10.0.0.2' ]"),
+    Guest {
+        name: "busy",
+        kernel: "net_client",
+        memory: 12,
+        arguments: "ip=10.0.0.2/24 server=10.0.0.1 mib=1000",
+        more: "vif = [ 'ip=10.0.0.2' ]",
+    },
     guest(
         "long",
         "net_client",
@@ -46,7 +53,8 @@ pub fn cases() -> Vec<Case> {
     vec![
         shown("net", NET).expect("SCRIPT ok", 300),
         shown("net-gib", GIB).limit(1800).expect("SCRIPT ok", 1800),
-        shown("net-killed", KILLED).expect("SCRIPT ok", 600).limit(900),
+        // Little memory, since the auditor looks at all of it whenever a domain is gone.
+        shown("net-killed", KILLED).memory(224).expect("SCRIPT ok", 600).limit(900),
         shown("net-hostile", HOSTILE).forbid("0 connected").expect("SCRIPT ok", 600).limit(600),
         http(),
         linux(),

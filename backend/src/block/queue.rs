@@ -22,7 +22,7 @@ use abi::io::ring::{BackRing, Sring, must_notify, slot_offset, slots};
 use super::storage::{SECTOR, Shared};
 use super::wire::{self, Operation, PER_PAGE, Refusal, Request, SEGMENT, Segment, Segments, Slot};
 use crate::DomId;
-use crate::hypervisor::{Deliver, Fetch, Hypervisor, Window};
+use crate::peer::{Deliver, Fetch, Peer, Window};
 
 /// Bytes that one queue may move in a round.
 const ROUND: usize = 1 << 20;
@@ -97,14 +97,14 @@ impl<W> Default for Grants<W> {
 
 impl<W: Window> Grants<W> {
     /// The mapped frame; `None` if it cannot be mapped for writing, as when it is granted for reading only.
-    fn get<H: Hypervisor<Window = W>>(&mut self, hv: &mut H, dom: DomId, grant: u32) -> Option<&W> {
+    fn get<P: Peer<Window = W>>(&mut self, peer: &mut P, dom: DomId, grant: u32) -> Option<&W> {
         if !self.mapped.contains_key(&grant) {
             if self.mapped.len() >= MAPPED_MAX
                 && let Some(oldest) = self.order.pop_front()
             {
                 self.mapped.remove(&oldest);
             }
-            let window = hv.map_grants(dom, &[grant]).ok()?;
+            let window = peer.map_grants(dom, &[grant]).ok()?;
             self.mapped.insert(grant, window);
             self.order.push_back(grant);
         }
@@ -145,9 +145,9 @@ impl<W: Window> Queue<W> {
     }
 
     /// Serves what there is, within limits. Returns whether there is more. `Err`: the front end broke the protocol.
-    pub fn serve<H: Hypervisor<Window = W>>(
+    pub fn serve<P: Peer<Window = W>>(
         &mut self,
-        hv: &mut H,
+        peer: &mut P,
         subject: &mut Subject<'_, W>,
         scratch: &mut Scratch,
     ) -> Result<bool, String> {
@@ -160,7 +160,7 @@ impl<W: Window> Queue<W> {
                 let at = slot_offset(self.indices.req_cons, self.indices.nr_ents, SLOT_SIZE);
                 let slot = wire::slot(&self.ring, at);
                 self.indices.req_cons = self.indices.req_cons.wrapping_add(1);
-                let moved = self.one(hv, subject, scratch, &slot);
+                let moved = self.one(peer, subject, scratch, &slot);
                 left = left.saturating_sub(moved.saturating_add(REQUEST));
             }
             more = self.indices.req_cons != produced;
@@ -172,12 +172,12 @@ impl<W: Window> Queue<W> {
                 more = self.indices.req_cons != produced;
             }
         }
-        self.publish(hv, before);
+        self.publish(peer, before);
         Ok(more)
     }
 
     /// Shows the responses since `before` and rings if the front end waits for one of them.
-    fn publish<H: Hypervisor>(&self, hv: &mut H, before: u32) {
+    fn publish<P: Peer>(&self, peer: &mut P, before: u32) {
         let now = self.indices.rsp_prod_pvt;
         if now == before {
             return;
@@ -185,20 +185,20 @@ impl<W: Window> Queue<W> {
         self.ring.store(offset_of!(Sring, rsp_prod), now);
         fence(Ordering::SeqCst);
         if must_notify(before, now, self.ring.load(offset_of!(Sring, rsp_event))) {
-            hv.notify(self.port);
+            peer.notify(self.port);
         }
     }
 
     /// Carries one request out and writes its response; returns the bytes that the request is about.
-    fn one<H: Hypervisor<Window = W>>(
+    fn one<P: Peer<Window = W>>(
         &mut self,
-        hv: &mut H,
+        peer: &mut P,
         subject: &mut Subject<'_, W>,
         scratch: &mut Scratch,
         slot: &Slot,
     ) -> usize {
         let outcome = match wire::request(slot) {
-            Ok(request) => subject.perform(hv, scratch, slot, &request),
+            Ok(request) => subject.perform(peer, scratch, slot, &request),
             Err(Refusal::Unknown) => Err(BLKIF_RSP_EOPNOTSUPP),
             Err(Refusal::Malformed) => Err(BLKIF_RSP_ERROR),
         };
@@ -219,9 +219,9 @@ impl<W: Window> Queue<W> {
 
 impl<W: Window> Subject<'_, W> {
     /// Returns the bytes that the request was about, or the status of the response.
-    fn perform<H: Hypervisor<Window = W>>(
+    fn perform<P: Peer<Window = W>>(
         &mut self,
-        hv: &mut H,
+        peer: &mut P,
         scratch: &mut Scratch,
         slot: &Slot,
         request: &Request,
@@ -229,7 +229,7 @@ impl<W: Window> Subject<'_, W> {
         if let Operation::Discard { count } = request.operation {
             return self.discard(request.sector, count);
         }
-        self.gather(hv, scratch, slot, &request.segments)?;
+        self.gather(peer, scratch, slot, &request.segments)?;
         let bytes = scratch.segments.iter().map(|segment| usize::from(segment.len)).sum();
         let end = request.sector.checked_add(bytes as u64 / SECTOR);
         let inside = end.is_some_and(|end| end <= self.storage.borrow().sectors());
@@ -238,12 +238,12 @@ impl<W: Window> Subject<'_, W> {
         }
         scratch.resize(bytes)?;
         match request.operation {
-            Operation::Read => self.read(hv, scratch, request.sector)?,
-            Operation::Write => self.write(hv, scratch, request.sector)?,
+            Operation::Read => self.read(peer, scratch, request.sector)?,
+            Operation::Write => self.write(peer, scratch, request.sector)?,
             Operation::Barrier | Operation::Flush | Operation::Discard { .. } => {
                 self.flush()?;
                 if bytes > 0 {
-                    self.write(hv, scratch, request.sector)?;
+                    self.write(peer, scratch, request.sector)?;
                     self.flush()?;
                 }
             }
@@ -253,9 +253,9 @@ impl<W: Window> Subject<'_, W> {
     }
 
     /// Collects the segments, from the slot or from the pages that it names.
-    fn gather<H: Hypervisor<Window = W>>(
+    fn gather<P: Peer<Window = W>>(
         &mut self,
-        hv: &mut H,
+        peer: &mut P,
         scratch: &mut Scratch,
         slot: &Slot,
         segments: &Segments,
@@ -274,7 +274,7 @@ impl<W: Window> Subject<'_, W> {
                     let here = (count - page * PER_PAGE).min(PER_PAGE);
                     let mut descriptors = [0; 4096];
                     let whole = Segment { grant, offset: 0, len: (here * SEGMENT) as u16 };
-                    self.fetch(hv, &[whole], &mut descriptors[..here * SEGMENT])?;
+                    self.fetch(peer, &[whole], &mut descriptors[..here * SEGMENT])?;
                     for number in 0..here {
                         scratch.segments.push(wire::segment(&descriptors, number).map_err(malformed)?);
                     }
@@ -284,20 +284,20 @@ impl<W: Window> Subject<'_, W> {
         Ok(())
     }
 
-    fn read<H: Hypervisor<Window = W>>(
+    fn read<P: Peer<Window = W>>(
         &mut self,
-        hv: &mut H,
+        peer: &mut P,
         scratch: &mut Scratch,
         sector: u64,
     ) -> Result<(), i16> {
         self.stats.reads += 1;
         self.storage.borrow_mut().read(sector, &mut scratch.data).map_err(|_| BLKIF_RSP_ERROR)?;
-        self.deliver(hv, &scratch.segments, &scratch.data)
+        self.deliver(peer, &scratch.segments, &scratch.data)
     }
 
-    fn write<H: Hypervisor<Window = W>>(
+    fn write<P: Peer<Window = W>>(
         &mut self,
-        hv: &mut H,
+        peer: &mut P,
         scratch: &mut Scratch,
         sector: u64,
     ) -> Result<(), i16> {
@@ -305,7 +305,7 @@ impl<W: Window> Subject<'_, W> {
             return Err(BLKIF_RSP_ERROR);
         }
         self.stats.writes += 1;
-        self.fetch(hv, &scratch.segments, &mut scratch.data)?;
+        self.fetch(peer, &scratch.segments, &mut scratch.data)?;
         self.storage.borrow_mut().write(sector, &scratch.data).map_err(|_| BLKIF_RSP_ERROR)
     }
 
@@ -333,9 +333,9 @@ impl<W: Window> Subject<'_, W> {
     }
 
     /// Copies the segments' bytes into `into`, which is as long as they are together.
-    fn fetch<H: Hypervisor<Window = W>>(
+    fn fetch<P: Peer<Window = W>>(
         &mut self,
-        hv: &mut H,
+        peer: &mut P,
         segments: &[Segment],
         into: &mut [u8],
     ) -> Result<(), i16> {
@@ -345,7 +345,7 @@ impl<W: Window> Subject<'_, W> {
             let (here, after) = rest.split_at_mut(usize::from(segment.len));
             rest = after;
             let grants = self.grants.as_mut();
-            match grants.and_then(|grants| grants.get(hv, self.dom, segment.grant)) {
+            match grants.and_then(|grants| grants.get(peer, self.dom, segment.grant)) {
                 Some(window) => window.read(usize::from(segment.offset), here),
                 None => {
                     list.push(Fetch { grant: segment.grant, offset: segment.offset, into: here, done: false })
@@ -353,15 +353,15 @@ impl<W: Window> Subject<'_, W> {
             }
         }
         if !list.is_empty() {
-            hv.fetch(self.dom, &mut list);
+            peer.fetch(self.dom, &mut list);
         }
         if list.iter().all(|entry| entry.done) { Ok(()) } else { Err(BLKIF_RSP_ERROR) }
     }
 
     /// Copies bytes into the segments.
-    fn deliver<H: Hypervisor<Window = W>>(
+    fn deliver<P: Peer<Window = W>>(
         &mut self,
-        hv: &mut H,
+        peer: &mut P,
         segments: &[Segment],
         from: &[u8],
     ) -> Result<(), i16> {
@@ -371,7 +371,7 @@ impl<W: Window> Subject<'_, W> {
             let (here, after) = rest.split_at(usize::from(segment.len));
             rest = after;
             let grants = self.grants.as_mut();
-            match grants.and_then(|grants| grants.get(hv, self.dom, segment.grant)) {
+            match grants.and_then(|grants| grants.get(peer, self.dom, segment.grant)) {
                 Some(window) => window.write(usize::from(segment.offset), here),
                 None => list.push(Deliver {
                     grant: segment.grant,
@@ -382,7 +382,7 @@ impl<W: Window> Subject<'_, W> {
             }
         }
         if !list.is_empty() {
-            hv.deliver(self.dom, &mut list);
+            peer.deliver(self.dom, &mut list);
         }
         if list.iter().all(|entry| entry.done) { Ok(()) } else { Err(BLKIF_RSP_ERROR) }
     }

@@ -1,7 +1,7 @@
 //! Where a disk's bytes are.
 //!
 //! A [`Storage`] is an array of sectors of 512 bytes. It is shared by the devices that show it ([`Shared`]): one that may write, or many that
-//! read. What was flushed is as durable as the storage is: memory lasts as long as Dom0, a machine's disk longer.
+//! read. What was flushed is as durable as the storage is: memory lasts as long as this domain, a machine's disk longer.
 
 use alloc::boxed::Box;
 use alloc::rc::Rc;
@@ -13,7 +13,7 @@ use core::cell::RefCell;
 pub const SECTOR: u64 = 512;
 /// Bytes of memory that are allocated at a time.
 pub const CHUNK: usize = 64 << 10;
-/// Memory that is left to the rest of Dom0.
+/// Memory that is left to the rest of this domain.
 const MARGIN: usize = 4 << 20;
 
 /// An access failed.
@@ -75,7 +75,7 @@ pub fn range(sectors: u64, sector: u64, len: usize) -> Result<core::ops::Range<u
     if end <= sectors.saturating_mul(SECTOR) { Ok(start..end) } else { Err(Fault::Range) }
 }
 
-/// Zeroed memory; `None` if afterwards too little would be left for the rest of Dom0.
+/// Zeroed memory; `None` if afterwards too little would be left for the rest of this domain.
 pub fn memory(bytes: usize) -> Option<Vec<u8>> {
     let mut margin = Vec::<u8>::new();
     let mut chunk = Vec::new();
@@ -104,7 +104,7 @@ pub fn chunks(
     })
 }
 
-/// Dom0's memory, all of it allocated at once.
+/// This domain's memory, all of it allocated at once.
 pub struct Ram {
     sectors: u64,
     chunks: Vec<Vec<u8>>,
@@ -124,9 +124,7 @@ impl Ram {
         for _ in 0..wanted {
             let chunk = memory(CHUNK).ok_or_else(|| {
                 let mib = bytes.div_ceil(1 << 20);
-                alloc::format!(
-                    "a disk of {mib} MiB does not fit into Dom0's memory; give it more with dom0_mem="
-                )
+                alloc::format!("a disk of {mib} MiB does not fit into memory")
             })?;
             chunks.push(chunk);
         }

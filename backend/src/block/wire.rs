@@ -10,7 +10,7 @@ use abi::io::blkif::{
     SLOT_SIZE,
 };
 
-use crate::page::SharedPage;
+use crate::peer::SharedPage;
 
 /// Segments that one indirect request may have.
 pub const MAX_INDIRECT: u16 = 256;
