@@ -448,22 +448,9 @@ impl Hypervisor for Fake {
     fn log(&mut self) -> Result<String> {
         Ok("log".to_string())
     }
-    fn bind(&mut self, dom: DomId, port: u32) -> Result<u32> {
-        self.on("bind", dom, |world, id| {
-            let local = u32::from(id) * 100 + port;
-            world.open_ports.push(local);
-            local
-        })
-    }
     fn rung(&mut self, ports: &mut Vec<u32>) {
         // The tests write to rings without ringing, and nobody may rely on less.
         ports.extend(&self.0.borrow().open_ports);
-    }
-    fn notify(&mut self, port: u32) {
-        self.0.borrow_mut().rung.push(port);
-    }
-    fn close(&mut self, port: u32) {
-        self.0.borrow_mut().open_ports.retain(|p| *p != port);
     }
     fn print(&mut self, bytes: &[u8]) {
         self.0.borrow_mut().printed += &String::from_utf8_lossy(bytes);

@@ -148,17 +148,15 @@ pub trait Hypervisor: Peer {
     fn host_info(&mut self) -> Result<HostInfo>;
     /// Has the hypervisor print what it prints for these keys on its console.
     fn debug_keys(&mut self, keys: &[u8]) -> Result<()>;
+    /// Hypercalls that this domain has made.
+    fn calls(&mut self) -> u64 {
+        0
+    }
     /// The hypervisor's log.
     fn log(&mut self) -> Result<String>;
 
-    /// Connects to a channel that the domain reserved; returns the local port.
-    fn bind(&mut self, dom: DomId, port: u32) -> Result<u32>;
     /// Adds the local ports that were rung since the last call.
     fn rung(&mut self, ports: &mut Vec<u32>);
-    /// Rings.
-    fn notify(&mut self, port: u32);
-    /// Closes a local port.
-    fn close(&mut self, port: u32);
 
     /// Shows bytes on the machine's console.
     fn print(&mut self, bytes: &[u8]);

@@ -146,10 +146,8 @@ impl<H: Hypervisor> Host<'_, H> {
     /// Makes a device's directories, with these nodes beside the usual ones, and watches its front end.
     pub fn publish(&mut self, device: Device, front: &[(&str, &str)], back: &[(&str, &str)]) {
         self.publish_in(DomId::ZERO, device, front, back);
-        if let Some(client) = self.store.client(DomId::ZERO) {
-            let path = format!("{}/state", device.front());
-            client.watches.push(Watch { path, relative: None, token: TOKEN.to_string() });
-        }
+        let path = format!("{}/state", device.front());
+        self.store.add_watch(DomId::ZERO, Watch { path, relative: None, token: TOKEN.to_string() });
     }
 
     /// Makes a device's directories, with the back end's in this domain's home.
@@ -178,10 +176,8 @@ impl<H: Hypervisor> Host<'_, H> {
         let remembered = device.remembered();
         self.put(&format!("{remembered}/frontend"), &there);
         self.put(&format!("{remembered}/backend"), &here);
-        self.set_state(device, XenbusState::Initialising);
+        self.put(&format!("{here}/state"), "1");
         self.put(&format!("{there}/state"), "1");
-        let watch = Watch { path: format!("{there}/state"), relative: None, token: TOKEN.to_string() };
-        self.store.add_watch(dom0, watch);
     }
 
     /// Removes a device's directories and stops watching.

@@ -327,27 +327,8 @@ impl Hypervisor for Machine {
         Ok(String::from_utf8_lossy(&buffer).into_owned())
     }
 
-    fn bind(&mut self, dom: DomId, port: u32) -> Result<u32> {
-        let channel = Channel::bind_interdomain(sdk(dom), Port(port))?;
-        wait::listen(&channel);
-        let local = channel.port().0;
-        self.channels.insert(local, channel);
-        Ok(local)
-    }
-
     fn rung(&mut self, ports: &mut Vec<u32>) {
         wait::rung(ports);
-    }
-
-    fn notify(&mut self, port: u32) {
-        if let Some(channel) = self.channels.get(&port) {
-            // Fails only if the other side closed its end: then nobody waits.
-            let _ = channel.notify();
-        }
-    }
-
-    fn close(&mut self, port: u32) {
-        self.channels.remove(&port);
     }
 
     fn print(&mut self, bytes: &[u8]) {
