@@ -6,6 +6,7 @@
 //! | `debian-initramfs.gz` | userland for Debian's kernel: a static busybox that greets, echoes lines, powers off |
 //! | `debian-disks.cpio`, `debian-net.cpio` | Debian's kernel with disks, with a network interface |
 //! | `debian.cpio`, `grub.cpio`, `broken.cpio` | initrds for Dom0 with these guests |
+//! | `toolstack.cpio` | small guests, and a script for Dom0's commands |
 //! | `tests.cpio`, `hostile.cpio` | the guests of `tests/guests`; the hostile one, its neighbour and a script |
 //! | `block.cpio`, `net.cpio` | guests with disks, guests with network interfaces |
 //! | `tour.cpio` | the guests of `examples` |
@@ -23,7 +24,7 @@ use crate::provide::upstream::{Upstream, unpack_gzip};
 use crate::say;
 use anyhow::{Context, Result, ensure};
 use runner::cases::hostile::{ATTEMPTS, NEIGHBOUR, SCRIPT_FILE, script};
-use runner::cases::{block, examples as tour, net, saved};
+use runner::cases::{block, examples as tour, net, saved, toolstack};
 use std::path::Path;
 use std::process::Command;
 
@@ -254,6 +255,22 @@ pub fn hostile(paths: &Paths) -> Result<()> {
     archive.file(&format!("guests/{NEIGHBOUR}.cfg"), 0o644, config(NEIGHBOUR, 16, "").as_bytes())?;
     archive.file(SCRIPT_FILE, 0o644, script().as_bytes())?;
     write(&paths.image.join("hostile.cpio"), &archive.finish()?)
+}
+
+/// Prepares an initrd with small guests and a script for Dom0's commands.
+///
+/// # Errors
+/// If the guest was not built.
+pub fn toolstack(paths: &Paths) -> Result<()> {
+    let mut archive = Archive::default();
+    archive.folder("guests")?;
+    archive.file("guests/hello", 0o755, &read(&paths.image.join("guests/hello"))?)?;
+    for (name, memory) in toolstack::GUESTS {
+        let text = format!("name = \"{name}\"\nkernel = \"guests/hello\"\nmemory = {memory}\n");
+        archive.file(&format!("guests/{name}.cfg"), 0o644, text.as_bytes())?;
+    }
+    archive.file(toolstack::SCRIPT_FILE, 0o644, toolstack::SCRIPT.as_bytes())?;
+    write(&paths.image.join(toolstack::ARCHIVE), &archive.finish()?)
 }
 
 /// Prepares an initrd with the guests that have disks.

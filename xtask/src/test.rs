@@ -92,6 +92,7 @@ fn prepare(paths: &Paths, cases: &[Case], options: &Options) -> Result<()> {
         fixtures::net(paths, &software)?;
         fixtures::block(paths)?;
         fixtures::saved(paths)?;
+        fixtures::toolstack(paths)?;
         fixtures::tour(paths)?;
         fixtures::several_cpus(paths)?;
         fixtures::broken(paths, &software)?;

@@ -15,6 +15,7 @@
 //! | [`sdk`] | examples on the SDK |
 //! | [`smp`] | machines and guests with several CPUs |
 //! | [`speculation`] | the same with page tables split, and with entries that guard nothing |
+//! | [`toolstack`] | Dom0's commands for administrators |
 //!
 //! A test of the ABI is a guest of `tests/guests` that checks itself and prints a line that starts with `TEST`; such a
 //! guest is one row in [`boot::SELF_CHECKING`].
@@ -32,6 +33,7 @@ pub mod sched;
 pub mod sdk;
 pub mod smp;
 pub mod speculation;
+pub mod toolstack;
 
 use crate::case::Case;
 
@@ -60,6 +62,7 @@ pub fn all() -> Vec<Case> {
     cases.extend(saved::cases());
     cases.extend(sdk::cases());
     cases.extend(control::cases());
+    cases.extend(toolstack::cases());
     cases.extend(net::cases());
     cases.extend(boot::cases());
     cases
