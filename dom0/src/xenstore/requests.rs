@@ -82,12 +82,14 @@ impl Server {
 
     pub(super) fn watch(&mut self, who: Subject, payload: &[u8], after: &mut After) -> Reply {
         let watch = requested_watch(who, payload)?;
-        let limit = self.quota.watches;
+        let (limit, most_bytes) = (self.quota.watches, self.quota.watch_bytes);
         let client = self.own(who)?;
         if client.watches.iter().any(|w| w.path == watch.path && w.token == watch.token) {
             return Err(Error::EEXIST);
         }
-        if client.watches.len() >= limit && !who.is_privileged() {
+        let bytes: usize = client.watches.iter().map(|w| w.path.len() + w.token.len()).sum();
+        let full = client.watches.len() >= limit || bytes + payload.len() > most_bytes;
+        if full && !who.is_privileged() {
             return Err(Error::E2BIG);
         }
         self.add_watch(who.dom, watch);

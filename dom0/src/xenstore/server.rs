@@ -33,12 +33,23 @@ pub struct Quota {
     pub transactions: usize,
     /// Nodes that one transaction may look at or change.
     pub transaction_nodes: usize,
+    /// Bytes of paths and values in all open transactions.
+    pub transaction_bytes: usize,
+    /// Bytes of paths and tokens of all watches.
+    pub watch_bytes: usize,
 }
 
 impl Default for Quota {
     fn default() -> Self {
         let limits = Limits { nodes: 1000, value: 2048, perms: 5 };
-        Self { limits, watches: 128, transactions: 10, transaction_nodes: 256 }
+        Self {
+            limits,
+            watches: 128,
+            transactions: 10,
+            transaction_nodes: 256,
+            transaction_bytes: 512 << 10,
+            watch_bytes: 64 << 10,
+        }
     }
 }
 
@@ -291,8 +302,10 @@ impl Server {
         }
         let quota = self.quota;
         let client = self.clients.get_mut(&who.dom).ok_or(Error::EINVAL)?;
+        let bytes: usize = client.transactions.values().map(Overlay::bytes).sum();
         let overlay = client.transactions.get_mut(&tx).ok_or(Error::ENOENT)?;
-        if overlay.cost() >= quota.transaction_nodes && !who.is_privileged() {
+        let full = overlay.cost() >= quota.transaction_nodes || bytes >= quota.transaction_bytes;
+        if full && !who.is_privileged() {
             return Err(Error::ENOSPC);
         }
         f(&mut View { tree: &self.tree, overlay, who, limits: quota.limits })

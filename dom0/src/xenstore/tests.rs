@@ -178,6 +178,26 @@ fn quotas_of_a_hostile_client() {
 }
 
 #[test]
+fn bytes_of_a_hostile_client() {
+    let mut s = server();
+    let mut held = 0;
+    for _ in 0..10 {
+        let tx: u32 = ask(&mut s, D1, Kind::TransactionStart, b"\0").parse().unwrap();
+        for i in 0..100 {
+            let payload = [format!("n{i}\0").as_bytes(), &[1; 2048]].concat();
+            held += usize::from(ask_in(&mut s, D1, tx, Kind::Write, &payload).0 == "OK");
+        }
+    }
+    assert!((200..300).contains(&held), "{held} values of 2 KiB");
+    let token = "t".repeat(2000);
+    let watch = |s: &mut Server, i: usize| ask(s, D1, Kind::Watch, format!("n\0{i}{token}\0").as_bytes());
+    let taken = (0..100).filter(|i| watch(&mut s, *i) == "OK").count();
+    assert!((20..40).contains(&taken), "{taken} watches of 2 KiB");
+    assert_eq!(ask(&mut s, D1, Kind::ResetWatches, b"\0"), "OK");
+    assert_eq!(watch(&mut s, 1), "OK");
+}
+
+#[test]
 fn unread_events_stay_bounded() {
     let mut s = server();
     ask(&mut s, D1, Kind::Watch, b"/\0w\0");

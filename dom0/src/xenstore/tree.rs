@@ -57,6 +57,7 @@ pub struct Overlay {
     seen: BTreeMap<String, Option<u64>>,
     written: BTreeMap<String, Option<Node>>,
     changes: Vec<Change>,
+    bytes: usize,
 }
 
 impl Overlay {
@@ -68,6 +69,11 @@ impl Overlay {
     /// Paths looked at or changed: what an open transaction costs.
     pub fn cost(&self) -> usize {
         self.seen.len() + self.written.len()
+    }
+
+    /// Bytes that were put in it; what was overwritten counts, too.
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 }
 
@@ -201,6 +207,7 @@ impl View<'_> {
     }
 
     fn put(&mut self, path: &str, node: Option<Node>) {
+        self.overlay.bytes += path.len() + node.as_ref().map_or(0, |node| node.value.len());
         self.overlay.written.insert(path.to_string(), node);
     }
 
