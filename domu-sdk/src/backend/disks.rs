@@ -139,9 +139,9 @@ impl<F: FnMut(&Wanted) -> Result<Shared<'static>, String>> Server<F> {
         for key in there {
             let fresh = !self.disks.contains_key(&key) && !self.refused.contains(&key);
             if fresh && self.disks.len() < DISKS_MAX {
-                self.begin(key).await?;
+                tolerate(self.begin(key).await)?;
             }
-            self.follow(key).await?;
+            tolerate(self.follow(key).await)?;
         }
         Ok(())
     }
@@ -236,7 +236,7 @@ impl<F: FnMut(&Wanted) -> Result<Shared<'static>, String>> Server<F> {
             }
         }
         for (key, why) in broken {
-            self.end(key, &why).await?;
+            tolerate(self.end(key, &why).await)?;
         }
         Ok(more)
     }
@@ -256,6 +256,17 @@ impl<F: FnMut(&Wanted) -> Result<Shared<'static>, String>> Server<F> {
         let error = self.store.write(&format!("error/{back}/error"), why).await;
         missing_is((), error)?;
         set_state(&self.store, back, XenbusState::Closed).await
+    }
+}
+
+/// What the store refuses concerns one device, and ends nothing; only a broken connection does.
+fn tolerate(outcome: store::Result) -> store::Result {
+    match outcome {
+        Err(error) if error != Error::Broken => {
+            log::warn!("disks: {error}");
+            Ok(())
+        }
+        other => other,
     }
 }
 
