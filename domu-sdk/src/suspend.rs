@@ -15,6 +15,7 @@
 //! | the store | requests are answered before, watches are registered anew, and each reports once |
 //! | the console | goes on |
 //! | disks | connect to their new back end; requests without an answer are sent again |
+//! | network | connects to its new back end; frames under way are lost, connections go on. Who uses a [`crate::net::Nic`] itself calls its `reconnect` |
 //! | mappings of other domains' frames | none may be there: [`Error::Mapped`] |
 //!
 //! # Order

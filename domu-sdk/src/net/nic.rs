@@ -9,6 +9,7 @@ use crate::{
     grant::{Access, Grant},
     hypercall::grant::GrantError,
     memory::SharedPages,
+    suspend,
     xenbus::{self, Frontend, State},
 };
 use abi::errno::Errno;
@@ -110,17 +111,33 @@ pub struct Nic {
     broken: bool,
     counts: Counts,
     frontend: Frontend,
-    _grants: Vec<Grant>,
+    /// How often the domain had been restored when this was connected.
+    restored: u32,
+    /// Grants of the two rings, the first ones, and of the pages for data.
+    grants: Vec<Grant>,
+}
+
+/// The way up of an interface whose rings are fresh.
+pub(super) struct Link {
+    frontend: Frontend,
+    values: Vec<(String, String)>,
+}
+
+impl Link {
+    /// Tells the back end, and waits for it.
+    pub(super) async fn connect(self) -> Result {
+        self.frontend.publish(&self.values, State::Connected).await?;
+        Ok(self.frontend.wait_for(State::Connected).await?)
+    }
 }
 
 impl Nic {
     /// Connects interface `number` (`device/vif/NUMBER`); waits for its back end.
     pub async fn open(number: u32) -> Result<Self> {
         let frontend = Frontend::open("vif", number).await?;
-        frontend.begin().await?;
+        let gathers = greet(&frontend).await?;
         let mac = read_mac(&frontend).await?;
         let mtu = frontend.front_number("mtu", 1500_usize).await?.clamp(68, 65521);
-        let gathers = frontend.back_offers("feature-sg").await?;
         let mut parts = Parts { frontend: &frontend, grants: Vec::new() };
         let (out_ring, out_grant) = parts.pages(1, Access::ReadWrite)?;
         let (in_ring, in_grant) = parts.pages(1, Access::ReadWrite)?;
@@ -130,23 +147,54 @@ impl Nic {
         let outbox = Outbox::new(out_ring, out_data, out_references, gathers);
         let inbox = Inbox::new(in_ring, in_data, in_references);
         let channel = Channel::alloc_unbound(frontend.backend()).map_err(Error::Channel)?;
+        let (channel, counts) = (Arc::new(channel), Counts::default());
+        let restored = suspend::restored();
+        debug_assert_eq!([grants[0].reference().0, grants[1].reference().0], [out_grant[0], in_grant[0]]);
+        let mut nic =
+            Self { outbox, inbox, channel, mac, mtu, broken: false, counts, frontend, restored, grants };
+        nic.link().connect().await?;
+        nic.flush();
+        Ok(nic)
+    }
+
+    fn link(&self) -> Link {
+        let [out, back] = [0, 1].map(|ring: usize| self.grants[ring].reference().0);
         let values = [
-            ("tx-ring-ref", out_grant[0].to_string()),
-            ("rx-ring-ref", in_grant[0].to_string()),
-            ("event-channel", channel.port().0.to_string()),
+            ("tx-ring-ref", out.to_string()),
+            ("rx-ring-ref", back.to_string()),
+            ("event-channel", self.channel.port().0.to_string()),
             ("request-rx-copy", "1".to_string()),
             ("feature-rx-notify", "1".to_string()),
             ("feature-sg", "1".to_string()),
         ];
-        let values: Vec<_> = values.into_iter().map(|(key, value)| (key.to_string(), value)).collect();
-        frontend.publish(&values, State::Connected).await?;
-        frontend.wait_for(State::Connected).await?;
-        let channel = Arc::new(channel);
-        let counts = Counts::default();
-        let mut nic =
-            Self { outbox, inbox, channel, mac, mtu, broken: false, counts, frontend, _grants: grants };
-        nic.flush();
-        Ok(nic)
+        let values = values.into_iter().map(|(key, value)| (key.to_string(), value)).collect();
+        Link { frontend: self.frontend.clone(), values }
+    }
+
+    /// Whether the domain was restored since this was connected: then nothing comes and goes before [`Nic::reconnect`].
+    pub fn is_stale(&self) -> bool {
+        self.restored != suspend::restored()
+    }
+
+    /// Connects again after the domain was restored ([`crate::suspend`]). Frames that were under way are lost, as on any network.
+    pub async fn reconnect(&mut self) -> Result {
+        let gathers = greet(&self.frontend).await?;
+        self.begin_anew(gathers).connect().await?;
+        self.flush();
+        Ok(())
+    }
+
+    #[cfg(feature = "net")]
+    pub(super) fn frontend(&self) -> Frontend {
+        self.frontend.clone()
+    }
+
+    /// Fresh rings, and the way up.
+    pub(super) fn begin_anew(&mut self, gathers: bool) -> Link {
+        self.restored = suspend::restored();
+        self.outbox.restart(gathers);
+        self.inbox.restart();
+        self.link()
     }
 
     /// Its address.
@@ -223,6 +271,12 @@ impl Nic {
     pub async fn close(self) -> Result {
         Ok(self.frontend.close().await?)
     }
+}
+
+/// Begins with a back end: whether it takes frames of several pages.
+pub(super) async fn greet(frontend: &Frontend) -> Result<bool> {
+    frontend.begin().await?;
+    Ok(frontend.back_offers("feature-sg").await?)
 }
 
 async fn read_mac(frontend: &Frontend) -> Result<Mac> {

@@ -51,6 +51,14 @@ impl Ring {
         Self { page, own, published: 0, data, references, away }
     }
 
+    /// Begins anew: no page is with the back end.
+    fn restart(&mut self) {
+        self.page.put(0, &Sring::initial());
+        self.own = FrontRing::new(self.own.nr_ents);
+        self.published = 0;
+        self.away.fill(false);
+    }
+
     fn at(&self, index: RingIdx, slot: usize) -> usize {
         slot_offset(index, self.own.nr_ents, slot)
     }
@@ -114,6 +122,13 @@ impl Outbox {
     ) -> Self {
         let free = (0..references.len() as u16).rev().collect();
         Self { ring: Ring::new(page, data, references, TX_SLOT_SIZE), free, gathers, errors: 0 }
+    }
+
+    /// Begins anew with a back end that knows nothing of the old one. Frames that were not sent are lost.
+    pub(super) fn restart(&mut self, gathers: bool) {
+        self.ring.restart();
+        self.free = (0..self.ring.references.len() as u16).rev().collect();
+        self.gathers = gathers;
     }
 
     /// Whether there is room for a frame of this length.
@@ -202,6 +217,12 @@ impl Inbox {
         let mut inbox = Self { ring: Ring::new(page, data, references, RX_SLOT_SIZE), errors: 0 };
         (0..count).for_each(|id| inbox.offer(id));
         inbox
+    }
+
+    /// Begins anew with a back end that knows nothing of the old one, with all pages offered.
+    pub(super) fn restart(&mut self) {
+        self.ring.restart();
+        (0..self.ring.references.len() as u16).for_each(|id| self.offer(id));
     }
 
     fn offer(&mut self, id: u16) {
@@ -323,6 +344,21 @@ mod tests {
         assert_eq!(outbox.reclaim(), Ok(()));
         assert!(outbox.has_room(8 * PAGE));
         assert_eq!(outbox.errors, 1);
+    }
+
+    #[test]
+    fn a_new_back_end_finds_every_page() {
+        let (mut outbox, page, _) = outbox();
+        for _ in 0..3 {
+            assert!(outbox.push(&[1; 100], false));
+        }
+        outbox.publish();
+        outbox.restart(false);
+        assert_eq!(page.load_u32(offset_of!(Sring, req_prod)), 0);
+        assert_eq!(outbox.free.len(), COUNT);
+        assert!(outbox.push(&[1; 100], false) && !outbox.has_room(5000));
+        outbox.publish();
+        assert_eq!(page.load_u32(offset_of!(Sring, req_prod)), 1);
     }
 
     #[test]

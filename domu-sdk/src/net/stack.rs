@@ -4,7 +4,7 @@
 //! something to send. Sockets belong to whoever holds a [`TcpStream`] or a [`TcpListener`]; their operations only touch buffers, wake that task, and
 //! wait until it has done something about them.
 
-use super::nic::{Error, Nic, Result};
+use super::nic::{Error, Nic, Result, greet};
 use crate::{
     executor::{self, WaitList},
     start,
@@ -141,6 +141,9 @@ impl Stack {
     /// Serves the interface for ever, or until its back end breaks the protocol.
     pub async fn run(self) {
         while !self.0.inner.lock().nic.is_broken() {
+            if let Err(error) = self.follow_restore().await {
+                return log::error!("network: {error} after a restore");
+            }
             let delay = self.turn();
             let sleep = time::sleep(delay.unwrap_or(Duration::from_secs(3600)));
             let mut sleep = pin!(sleep);
@@ -156,6 +159,20 @@ impl Stack {
             .await;
         }
         log::error!("network: {}", Error::Broken);
+    }
+
+    /// Connects the interface again if the domain was restored. Connections go on: what was lost is sent again.
+    async fn follow_restore(&self) -> Result {
+        let frontend = {
+            let inner = self.0.inner.lock();
+            if !inner.nic.is_stale() {
+                return Ok(());
+            }
+            inner.nic.frontend()
+        };
+        let gathers = greet(&frontend).await?;
+        let link = self.0.inner.lock().nic.begin_anew(gathers);
+        link.connect().await
     }
 
     /// Moves what can be moved; how long nothing will be to do unless something happens.

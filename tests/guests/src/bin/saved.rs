@@ -2,7 +2,7 @@
 //!
 //! Everything that must outlive a suspend is in use when it comes: two vCPUs, timers, a watch, transactions of the store, and a disk on which
 //! several tasks write records, each with a checksum, and read them again. Every record is read once more at the end. `turns=N` on the command
-//! line says how many records a task writes after a restore.
+//! line says how many records a task writes after a restore; `peer=ADDRESS` names an echo server, to which a connection stands all the time.
 #![no_std]
 #![no_main]
 #![forbid(unsafe_code)]
@@ -21,7 +21,9 @@ use core::{
 };
 use domu_sdk::{
     block::{self, Disk, Options, SECTOR},
-    executor, println, shutdown, start, store, suspend,
+    executor,
+    net::{Stack, TcpStream},
+    println, shutdown, start, store, suspend,
     time::{self, Instant},
     vcpu,
 };
@@ -35,6 +37,7 @@ const BALLAST: usize = 2 << 20;
 static COUNT: AtomicU64 = AtomicU64::new(0);
 static ELSEWHERE: AtomicU64 = AtomicU64::new(0);
 static WATCHED: AtomicU32 = AtomicU32::new(0);
+static ECHOED: AtomicU32 = AtomicU32::new(0);
 static DONE: AtomicU32 = AtomicU32::new(0);
 static WRONG: AtomicU32 = AtomicU32::new(0);
 
@@ -70,6 +73,12 @@ async fn run() -> Outcome<String> {
     });
     let other = other.map_err(words("the second vCPU"))?;
     executor::spawn(watch());
+    if let Some(peer) = start::parameter("peer") {
+        let stack = Stack::start().await.map_err(words("the network"))?;
+        let peer = peer.parse().map_err(words("peer="))?;
+        let stream = TcpStream::connect(&stack, peer, 7).await.map_err(words("connecting"))?;
+        executor::spawn(talk(stream));
+    }
     for task in 0..TASKS {
         executor::spawn(write(disk.clone(), task, turns));
     }
@@ -103,6 +112,13 @@ async fn run() -> Outcome<String> {
     if ballast != wanted {
         return Err("memory is not what it was".to_string());
     }
+    if start::parameter("peer").is_some() {
+        // An answer to what was said after the restore.
+        let said = ECHOED.load(Ordering::Relaxed);
+        while ECHOED.load(Ordering::Relaxed) < said + 3 {
+            time::sleep(Duration::from_millis(20)).await;
+        }
+    }
     let good = verify(&disk).await?;
     let wrong = WRONG.load(Ordering::Relaxed);
     if wrong > 0 {
@@ -115,6 +131,23 @@ async fn run() -> Outcome<String> {
         suspend::restored(),
         before.0
     ))
+}
+
+/// Says numbers and hears them again, over a connection that goes on when both ends were restored.
+async fn talk(stream: TcpStream) {
+    for number in 0_u64.. {
+        let mut heard = [0; 8];
+        let exchange = async {
+            stream.write_all(&number.to_le_bytes()).await?;
+            stream.read_exact(&mut heard).await
+        };
+        if exchange.await.is_err() || heard != number.to_le_bytes() {
+            println!("RESULT: fail: the connection at number {number}");
+            return;
+        }
+        ECHOED.fetch_add(1, Ordering::Relaxed);
+        time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 /// Counts the reports of a node that the toolstack makes anew.

@@ -7,16 +7,19 @@ use crate::case::Case;
 pub const ARCHIVE: &str = "saved.cpio";
 
 /// Kernels in the archive.
-pub const KERNELS: &[&str] = &["saved"];
+pub const KERNELS: &[&str] = &["saved", "echo"];
 
 /// Guests in the archive.
-pub const GUESTS: &[Guest] = &[Guest {
-    name: "counting",
-    kernel: "saved",
-    memory: 16,
-    arguments: "",
-    more: "vcpus = 2\ndisk = [ 'phy:/dev/vdb,xvda,w' ]",
-}];
+pub const GUESTS: &[Guest] = &[
+    Guest {
+        name: "counting",
+        kernel: "saved",
+        memory: 16,
+        arguments: "ip=10.0.0.2/24 peer=10.0.0.1",
+        more: "vcpus = 2\ndisk = [ 'phy:/dev/vdb,xvda,w' ]\nvif = [ '' ]",
+    },
+    Guest { name: "echo", kernel: "echo", memory: 32, arguments: "ip=10.0.0.1/24", more: "vif = [ '' ]" },
+];
 
 /// The cases.
 pub fn cases() -> Vec<Case> {
@@ -34,12 +37,13 @@ fn booted(name: &str, script: &str) -> Case {
 }
 
 /// A guest in the midst of its work; and what must not work. A save that fails lets it run on.
-const SAVE: &str = "images; create counting; expect-error 'no disk has images yet' save counting a; \
-    wait counting 'count 200.' 60; expect-error 'is a disk of domain' save counting vdb:a; \
+const SAVE: &str = "images; create echo; wait echo 'on port 7' 30; create counting; \
+    expect-error 'no disk has images yet' save counting a; wait counting 'count 200.' 60; \
+    expect-error 'is a disk of domain' save counting vdb:a; \
     expect-error 'the disk is full' save counting vdc:a; wait counting 'goes on: Cancelled' 20; \
-    wait counting 'count 400.' 60; save counting vda:a; images; expect-gone counting 5; poweroff";
+    wait counting 'count 400.' 60; save counting vda:a; save echo b; images; expect-gone counting 5; poweroff";
 
 /// The same disks after the machine was off.
-const RESTORE: &str = "images; expect-error 'no image b; there are: a' restore b; restore a; \
-    expect-error 'is running already' restore a; \
-    wait counting 'RESULT: pass' 120; expect-gone counting 20; log counting; forget a; images; poweroff";
+const RESTORE: &str = "images; expect-error 'no image c; there are: a, b' restore c; restore b; restore a; \
+    expect-error 'is running already' restore a; wait counting 'RESULT: pass' 120; expect-gone counting 20; \
+    log counting; forget a; forget b; images; poweroff";
