@@ -21,7 +21,7 @@ const KEYS: usize = 40;
 /// Acknowledged changes in all.
 const CHANGES: u64 = 500;
 /// How long an answer may take. A server that is killed says nothing any more, and one that is only slow is asked again.
-const PATIENCE: Duration = Duration::from_secs(3);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What is known of a key.
 #[derive(Clone, Copy, Default)]
