@@ -441,6 +441,9 @@ impl Hypervisor for Fake {
         let free_pages = self.0.borrow().free;
         Ok(HostInfo { version: (4, 17), free_pages, ..HostInfo::default() })
     }
+    fn own_pages(&mut self) -> (u64, u64) {
+        (100, 200)
+    }
     fn debug_keys(&mut self, keys: &[u8]) -> Result<()> {
         self.0.borrow_mut().printed += &String::from_utf8_lossy(keys);
         Ok(())

@@ -146,6 +146,8 @@ pub trait Hypervisor: Peer {
     }
     /// Facts about hypervisor and machine.
     fn host_info(&mut self) -> Result<HostInfo>;
+    /// Pages that this domain uses itself, and that it has.
+    fn own_pages(&mut self) -> (u64, u64);
     /// Has the hypervisor print what it prints for these keys on its console.
     fn debug_keys(&mut self, keys: &[u8]) -> Result<()>;
     /// Hypercalls that this domain has made.

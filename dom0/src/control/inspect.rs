@@ -199,7 +199,7 @@ impl<H: Hypervisor> Control<'_, H> {
 /// Return addresses along the chain of frame pointers; each frame must lie above the one before.
 fn callers<H: Hypervisor>(memory: &mut Memory<'_, H>, mut frame: u64) -> Vec<u64> {
     let mut out = Vec::new();
-    while out.len() < DEPTH && frame != 0 && frame % 8 == 0 {
+    while out.len() < DEPTH && frame != 0 && frame.is_multiple_of(8) {
         let [next, caller] = memory.words(frame, 2)[..] else { break };
         if caller == 0 {
             break;

@@ -312,6 +312,11 @@ impl Hypervisor for Machine {
         })
     }
 
+    fn own_pages(&mut self) -> (u64, u64) {
+        let usage = domu_sdk::memory::usage();
+        (usage.total.saturating_sub(usage.free), usage.total)
+    }
+
     fn debug_keys(&mut self, keys: &[u8]) -> Result<()> {
         sysctl::debug_keys(keys)
     }

@@ -23,7 +23,8 @@ impl<H: Hypervisor> Session<'_, H> {
             Command::Info => self.control.info(),
             Command::Free => {
                 let pages = self.control.free_pages()?;
-                Ok(format!("free: {pages} frames ({} MiB)", pages >> 8))
+                let (used, all) = self.control.hv.own_pages();
+                Ok(format!("free: {pages} frames ({} MiB)\nDom0 uses {used} of its {all} frames", pages >> 8))
             }
             Command::Dmesg => self.control.hv.log().map_err(|e| explain("readconsole", e)),
             Command::Uptime => Ok(self.uptime()),

@@ -1,19 +1,21 @@
 //! Figures of xen-lite beside those of upstream Xen.
 //!
 //! With `-icount shift=0,sleep=off` QEMU's time-stamp counter counts executed instructions, so runs repeat exactly, on
-//! whatever machine. Five things are measured, each on both hypervisors in the same emulated PC:
+//! whatever machine. Six things are measured, each on both hypervisors in the same emulated PC:
 //!
 //! * *operations* ([`operations`]): a guest runs as the first domain and measures what a PV kernel does;
 //! * *boot* ([`boot`]): from the loader's jump to Dom0's first instruction;
 //! * *memory*: what the hypervisor keeps for itself, and the size of its file;
 //! * *scaling* ([`scaling`]): what more domains and vCPUs cost;
-//! * *I/O* ([`io`]): what moving data takes, Dom0 included.
+//! * *I/O* ([`io`]): what moving data takes, Dom0 included;
+//! * *domains* ([`domains`]): what Dom0 needs to create one, while there are up to two hundred.
 //!
 //! [`report`] compares and prints, [`chart`] draws. Nothing is compared with numbers of another day: upstream runs too.
 
 mod boot;
 mod chart;
 mod defaults;
+mod domains;
 mod io;
 mod operations;
 mod report;
@@ -81,7 +83,12 @@ pub fn bench(paths: &Paths) -> Result<ExitCode> {
     defaults::bench(&ours, &theirs, &guest)?;
     let scales = scaling::bench(paths, &ours, &theirs)?;
     let moves = io::bench(paths, &ours, &theirs)?;
-    Ok(if report.misses().is_empty() && scales && moves { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let many = domains::bench(paths, &ours, &theirs)?;
+    Ok(if report.misses().is_empty() && scales && moves && many {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 fn size(file: &Path) -> Result<u64> {

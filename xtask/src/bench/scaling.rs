@@ -26,9 +26,11 @@ struct Figure {
 
 /// Something, and its figures for each number of domains or vCPUs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Series {
-    name: String,
-    points: Vec<(u64, Pair)>,
+pub struct Series {
+    /// What it is.
+    pub name: String,
+    /// How many domains, and the figures.
+    pub points: Vec<(u64, Pair)>,
 }
 
 /// Measures both, prints, and writes `scaling.json` and `scaling.svg`; whether the limits are kept.
@@ -142,7 +144,7 @@ fn text(all: &[Series]) -> String {
     out
 }
 
-fn json(all: &[Series]) -> String {
+pub fn json(all: &[Series]) -> String {
     let rows: Vec<String> = all
         .iter()
         .flat_map(|series| series.points.iter().map(move |(count, pair)| (series, count, pair)))
@@ -169,7 +171,7 @@ const OURS: &str = "#2a78b8";
 const THEIRS: &str = "#b9bec4";
 
 /// The chart: for each series a group of pairs of bars, as long as the figures, on a scale of its own.
-fn draw(all: &[Series]) -> String {
+pub fn draw(all: &[Series]) -> String {
     let rows: usize = all.iter().map(|series| 2 * series.points.len() + 1).sum();
     let height = TOP + ROW * rows + 24;
     let mut out = format!(
