@@ -111,6 +111,8 @@ mod guide {
     #[cfg(feature = "backend")]
     #[doc = include_str!("../../docs/guide/driver-domains.md")]
     mod driver_domains {}
+    #[doc = include_str!("../../docs/guide/saving.md")]
+    mod saving {}
     #[cfg(feature = "net")]
     #[doc = include_str!("../../docs/guide/network.md")]
     mod network {}

@@ -44,6 +44,6 @@ const SAVE: &str = "images; create echo; wait echo 'on port 7' 30; create counti
     wait counting 'count 400.' 60; save counting vda:a; save echo b; images; expect-gone counting 5; poweroff";
 
 /// The same disks after the machine was off.
-const RESTORE: &str = "images; expect-error 'no image c; there are: a, b' restore c; restore b; restore a; \
+const RESTORE: &str = "images; expect-error 'no image c; there are: a, b' restore c; restore a; restore b; \
     expect-error 'is running already' restore a; wait counting 'RESULT: pass' 120; expect-gone counting 20; \
     log counting; forget a; forget b; images; poweroff";
