@@ -124,7 +124,7 @@ impl<'a, H: Hypervisor> Session<'a, H> {
             names.extend(lines.filter(|l| !l.is_empty()).map(String::from));
         }
         for name in names {
-            if let Err(error) = self.create(&name, 1) {
+            if let Err(error) = self.create(&name, None) {
                 self.say(&format!("error: {error}"));
             }
         }

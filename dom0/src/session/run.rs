@@ -88,14 +88,14 @@ impl<H: Hypervisor> Session<'_, H> {
         self.tell(if names.is_empty() { "There are no guests." } else { "Start one with create NAME." })
     }
 
-    /// Creates one or several; returns the last one's number.
-    pub(super) fn create(&mut self, guest: &str, count: u32) -> Result<DomId, String> {
+    /// Creates one, or as many as wished with numbers in their names; returns the last one's number.
+    pub(super) fn create(&mut self, guest: &str, count: Option<u32>) -> Result<DomId, String> {
         let mut last = DomId::ZERO;
         if self.control.takes_long(guest) {
             self.say(&format!("unpacking the kernel of {guest}; this takes some seconds"));
         }
-        for _ in 0..count {
-            let created = self.control.create(guest, count > 1)?;
+        for _ in 0..count.unwrap_or(1) {
+            let created = self.control.create(guest, count.is_some())?;
             for warning in &created.warnings {
                 self.say(&format!("warning: {warning}"));
             }

@@ -14,7 +14,7 @@ use super::table::{self, ENTRIES, Group};
 pub enum Command {
     List { long: bool, domain: Option<String> },
     Top { count: Option<u32>, seconds: u64 },
-    Create { guest: String, attach: bool, count: u32 },
+    Create { guest: String, attach: bool, count: Option<u32> },
     Console { domain: String },
     Pause { domain: String },
     Unpause { domain: String },
@@ -319,9 +319,9 @@ fn create(arguments: &Arguments<'_>) -> Result<Command, String> {
     };
     let attach = options.iter().any(|(name, _)| *name == "-c");
     let count = options.iter().find(|(name, _)| *name == "--count");
-    let count = count.map_or(Ok(1), |(_, number)| arguments.number(number))?;
-    if !(1..=COUNT_MAX).contains(&count) {
-        return Err(format!("--count {count}: from 1 to {COUNT_MAX}"));
+    let count = count.map(|(_, number)| arguments.number(number)).transpose()?;
+    if let Some(wrong) = count.filter(|count| !(1..=COUNT_MAX).contains(count)) {
+        return Err(format!("--count {wrong}: from 1 to {COUNT_MAX}"));
     }
     Ok(Command::Create { guest: guest.to_string(), attach, count })
 }
@@ -357,8 +357,8 @@ mod tests {
         assert_eq!(parse("ls"), Ok(Some(Command::List { long: false, domain: None })));
         let create =
             |guest: &str, attach, count| Ok(Some(Command::Create { guest: guest.into(), attach, count }));
-        assert_eq!(parse("create -c hello"), create("hello", true, 1));
-        assert_eq!(parse("create hello --count 200"), create("hello", false, 200));
+        assert_eq!(parse("create -c hello"), create("hello", true, None));
+        assert_eq!(parse("create hello --count 200"), create("hello", false, Some(200)));
         let wait = Command::Wait { domain: "h".into(), text: "x y".into(), seconds: 5 };
         assert_eq!(parse("wait h 'x y' 5"), Ok(Some(wait)));
         let inner = alloc::boxed::Box::new(Command::Pause { domain: "q".into() });
