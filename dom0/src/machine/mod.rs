@@ -298,6 +298,10 @@ impl Hypervisor for Machine {
         }
     }
 
+    fn domain(&mut self, dom: DomId) -> Result<DomainInfo> {
+        domctl::info(sdk(dom)).map(|found| info(&found))
+    }
+
     fn host_info(&mut self) -> Result<HostInfo> {
         let physical = sysctl::physinfo()?;
         Ok(HostInfo {

@@ -1,6 +1,6 @@
 //! Dom0's commands for administrators, on running guests.
 
-use crate::case::Case;
+use crate::case::{Case, End};
 
 /// Dom0's archive for these tests.
 pub const ARCHIVE: &str = "toolstack.cpio";
@@ -83,7 +83,7 @@ fn crash_report() -> Case {
 fn two_hundred() -> Case {
     let script = format!(
         "create --count 200 {SMALL}; wait {SMALL}-200 'tick 1' 300; wait {SMALL}-1 'tick 1'; \
-         expect '{SMALL}-200  ' list; expect '201 domain(s)' top 1; poweroff"
+         expect '{SMALL}-200  ' list; expect '201 domain(s)' top 1"
     );
     Case::new("two-hundred", "dom0")
         .options("dom0_mem=128M")
@@ -91,5 +91,7 @@ fn two_hundred() -> Case {
         .initrd(ARCHIVE)
         .script(&script)
         .expect("SCRIPT ok", 400)
+        // The audit of xen-lite looks at the whole machine whenever a domain ends: two hundred times would take minutes.
+        .end(End::StaysOn)
         .limit(500)
 }
