@@ -2,7 +2,8 @@
 
 use crate::{hypercall::sched, store, suspend};
 use abi::sched::{SHUTDOWN_CRASH, SHUTDOWN_POWEROFF, SHUTDOWN_REBOOT, SHUTDOWN_SUSPEND};
-use core::sync::atomic::{AtomicU32, Ordering};
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 /// Why the domain ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +65,7 @@ pub struct Requests {
     watch: store::Watch,
     /// How often the domain had been restored when its features were announced.
     announced: AtomicU32,
+    suspends: AtomicBool,
 }
 
 impl Requests {
@@ -71,18 +73,29 @@ impl Requests {
     pub async fn watch() -> Option<Self> {
         let store = store::get()?;
         let watch = store.watch(REQUEST).await.ok()?;
-        let requests = Self { store, watch, announced: AtomicU32::new(0) };
+        let (announced, suspends) = (AtomicU32::new(0), AtomicBool::new(false));
+        let requests = Self { store, watch, announced, suspends };
         requests.announce().await;
         Some(requests)
+    }
+
+    /// Says that this guest suspends itself when it is asked to, with [`suspend::now`]. Without this, toolstacks do not ask.
+    pub async fn offer_suspend(&self) {
+        self.suspends.store(true, Ordering::Relaxed);
+        self.announce().await;
     }
 
     /// Says what this guest understands, where toolstacks look for it before they ask.
     async fn announce(&self) {
         self.announced.store(suspend::restored(), Ordering::Relaxed);
-        if let Err(error) = suspend::publish_frames() {
-            log::warn!("{error}");
+        let mut features = Vec::from(["feature-poweroff", "feature-reboot"]);
+        if self.suspends.load(Ordering::Relaxed) {
+            match suspend::publish_frames() {
+                Ok(()) => features.push("feature-suspend"),
+                Err(error) => log::warn!("the domain cannot be suspended: {error}"),
+            }
         }
-        for feature in ["feature-poweroff", "feature-reboot", "feature-suspend"] {
+        for feature in features {
             let _ = self.store.write(&alloc::format!("control/{feature}"), "1").await;
         }
     }
@@ -110,6 +123,7 @@ impl Requests {
 /// After a suspend it goes on, see [`crate::suspend`].
 pub async fn obey() {
     let Some(requests) = Requests::watch().await else { return };
+    requests.offer_suspend().await;
     loop {
         let reason = requests.next().await;
         if reason == Reason::Suspend {
