@@ -10,6 +10,7 @@
 //! everything a transaction saw is still true when its changes become visible, all at once.
 
 use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::rc::Rc;
 use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
@@ -26,8 +27,8 @@ pub struct Node {
     pub value: Vec<u8>,
     /// Who may do what.
     pub perms: Perms,
-    /// Names of the children.
-    pub children: BTreeSet<String>,
+    /// Names of the children. They are shared, so that a node with many costs little to copy: each request copies what it changes.
+    pub children: BTreeSet<Rc<str>>,
     /// Stamp of the last change to value, permissions or child list.
     pub generation: u64,
 }
@@ -281,7 +282,7 @@ impl View<'_> {
         self.check_nodes(fresh.perms.owner, levels)?;
         let mut at = top;
         for name in below.split('/') {
-            above.children.insert(name.to_string());
+            above.children.insert(name.into());
             self.put(&at, Some(above));
             at = path::child(&at, name);
             above = fresh.clone();
