@@ -6,7 +6,7 @@
 
 use super::report::Pair;
 use super::scaling::{self, Series};
-use super::{Subject, both, last_lines, run_modules};
+use super::{Subject, both, io, last_lines, run_modules};
 use crate::initrd::Archive;
 use crate::paths::Paths;
 use crate::{build, say};
@@ -19,8 +19,8 @@ use std::path::{Path, PathBuf};
 const MEASURED: [u64; 4] = [1, 67, 134, 200];
 /// Memory of the smallest guest, in MiB.
 const GUEST_MIB: u64 = 4;
-/// The machine's memory, which takes the place of what the other measurements have.
-const MACHINE: [&str; 2] = ["-m", "2048"];
+/// The machine's memory and CPU, which take the place of what the other measurements have.
+const MACHINE: [&str; 4] = ["-m", "2048", io::CPU[0], io::CPU[1]];
 const OPTIONS: &str = "dom0_mem=128M";
 /// Most instructions from the command to the guest's first line.
 const CREATE_LIMIT: u64 = 10_000_000;
