@@ -123,7 +123,7 @@ mod tests {
     fn settings_come_back() {
         let text = "name = 'a'\nkernel = 'k'\nextra = \"x='1'\"\nmemory = 24\nmaxmem = 40\nvcpus = 2\n\
             on_crash = 'preserve'\nuuid = '00112233-4455-6677-8899-aabbccddeeff'\n\
-            disk = [ 'phy:/dev/vdb,xvda,w', 'overlay:ram:1M:n,xvdb,r', 'backend=b,xvdc,r,target=x' ]\n\
+            disk = [ 'phy:/dev/vdb,xvda,w', 'overlay:ram:1M:n,xvdb,r', 'backend=b,vdev=xvdc,access=r,target=x' ]\n\
             vif = [ 'bridge=other,ip=10.0.0.1 10.0.0.2,rate=10Mb/s@20ms,mac=00:16:3e:01:02:03' ]";
         let (guest, _) = config::parse(text, "").unwrap();
         let mut image = alloc::vec::Vec::new();
