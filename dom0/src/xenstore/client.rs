@@ -3,7 +3,8 @@
 //! **Bounds.** A client cannot make the server hold much: watches and transactions are counted, requests are taken only while
 //! few messages wait ([`Client::accepts_requests`]), and a watch event is not queued again while an equal one still
 //! waits. If even so [`EVENTS_MAX`] events wait, further ones are reported as the watched path itself: the client
-//! learns that something below changed, and there can be only one such event per watch.
+//! learns that something below changed, and there can be only one such event per watch. The same is done where a long path and a long token
+//! together are more than a message holds; the watched path itself fits, because it came with the token in a message of this length.
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::{String, ToString};
@@ -12,7 +13,7 @@ use alloc::vec::Vec;
 use super::path;
 use super::perms::Subject;
 use super::tree::{Change, Overlay};
-use super::wire::{Kind, Message};
+use super::wire::{Kind, Message, PAYLOAD_MAX};
 use crate::DomId;
 
 /// Messages that may wait before further requests are left in the ring.
@@ -119,8 +120,10 @@ impl Client {
     /// Queues the event of one watch.
     pub fn fire(&mut self, index: usize, changed: &str) {
         let Some(watch) = self.watches.get(index) else { return };
-        let coarse = self.events >= EVENTS_MAX;
-        let event = watch.event(if coarse { &watch.path } else { changed });
+        let mut event = watch.event(changed);
+        if self.events >= EVENTS_MAX || event.payload.len() > PAYLOAD_MAX {
+            event = watch.event(&watch.path);
+        }
         if !self.out.contains(&event) {
             self.out.push_back(event);
             self.events += 1;
@@ -138,5 +141,25 @@ impl Client {
         self.transactions.clear();
         self.out.retain(|m| m.header.kind != Kind::WatchEvent as u32);
         self.events = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_that_is_too_long_names_the_watched_path() {
+        let mut client = Client::new(DomId(1));
+        let token = "t".repeat(PAYLOAD_MAX - 4);
+        client.watches.push(Watch { path: "/a".to_string(), relative: None, token: token.clone() });
+        client.fire(0, "/a/b");
+        let event = client.next_message().unwrap();
+        assert_eq!(event.payload, alloc::format!("/a\0{token}\0").into_bytes());
+        assert_eq!(event.payload.len(), PAYLOAD_MAX);
+        client.watches[0].token.pop();
+        client.watches[0].token.pop();
+        client.fire(0, "/a/b");
+        assert!(client.next_message().unwrap().payload.starts_with(b"/a/b\0t"));
     }
 }
