@@ -14,12 +14,15 @@ fn now<F: Future>(future: F) -> F::Output {
     }
 }
 
+/// A sector's number and what was in it.
+type Before = (usize, [u8; SECTOR]);
+
 /// A disk whose power fails after so many writes and flushes.
 #[derive(Clone)]
 struct Fragile {
     sectors: Rc<RefCell<Vec<[u8; SECTOR]>>>,
     /// Sectors written since the last flush, as they were before.
-    unsure: Rc<RefCell<Vec<(usize, [u8; SECTOR])>>>,
+    unsure: Rc<RefCell<Vec<Before>>>,
     left: Rc<Cell<u32>>,
     random: Rc<Cell<u64>>,
 }

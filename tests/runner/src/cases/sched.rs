@@ -40,7 +40,6 @@ fn migrate() -> Case {
     Case::new("migrate-smp2", "guests/migrate")
         .on(XEN_LITE)
         .cpus(2)
-        .counted(SHIFT)
         .options("dom0_mem=64M dom0_max_vcpus=1")
         .expect("RESULT: pass", 200)
         .limit(240)
