@@ -1,16 +1,15 @@
 //! Draws the comparison: a bar for each operation, as long as xen-lite's share of what upstream takes.
 
 use super::report::{HOT_LIMIT, LIMIT, Report, Row};
+use super::svg::{self, ROW, WIDTH};
 use std::fmt::Write;
 
-const ROW: usize = 18;
 const TOP: usize = 84;
 /// Where bars begin, and how long a bar of ratio 1 is.
 const LEFT: usize = 320;
 const UNIT: usize = 360;
 /// Bars end here, whatever the ratio.
 const LONGEST: f64 = 1.3;
-const WIDTH: usize = 980;
 
 const GOOD: &str = "#2a78b8";
 const MIDDLE: &str = "#e0a030";
@@ -19,19 +18,13 @@ const BAD: &str = "#c03a2b";
 /// The chart, an SVG file.
 pub fn draw(report: &Report) -> String {
     let height = TOP + ROW * report.operations.len() + 24;
-    let mut out = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{height}\" \
-         viewBox=\"0 0 {WIDTH} {height}\" font-family=\"sans-serif\" font-size=\"12\">\n\
-         <rect width=\"{WIDTH}\" height=\"{height}\" fill=\"white\"/>\n"
-    );
-    let _ = writeln!(
-        out,
-        "<text x=\"16\" y=\"26\" font-size=\"16\" font-weight=\"bold\">Instructions on xen-lite, as a share of \
-         upstream Xen 4.17 at its cheapest</text>\n\
-         <text x=\"16\" y=\"46\">Geometric mean {:.2}; of the hot paths (●) {:.2}. Guest and hypervisor together. \
-         Shorter is better.</text>",
-        report.mean(false),
-        report.mean(true)
+    let (all, hot) = (report.mean(false), report.mean(true));
+    let mut out = svg::page(
+        height,
+        "Instructions on xen-lite, as a share of upstream Xen 4.17 at its cheapest",
+        &format!(
+            "Geometric mean {all:.2}; of the hot paths (●) {hot:.2}. Guest and hypervisor together. Shorter is better."
+        ),
     );
     for (ratio, label) in [(HOT_LIMIT, "half"), (LIMIT, "as upstream")] {
         let x = place(ratio);

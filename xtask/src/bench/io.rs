@@ -5,6 +5,7 @@
 //! together; where all of them wait for a timer, the time until then counts, too.
 
 use super::report::{LIMIT, Pair};
+use super::svg;
 use super::{Subject, both, last_lines, run_modules};
 use crate::initrd::Archive;
 use crate::paths::Paths;
@@ -190,46 +191,20 @@ fn json(rows: &[Row]) -> String {
     format!("{{\n  \"io\": [\n{}\n  ]\n}}\n", lines.join(",\n"))
 }
 
-const WIDTH: usize = 980;
-const ROW: usize = 18;
-const TOP: usize = 64;
 const LEFT: usize = 400;
-const LONGEST: usize = 440;
-const OURS: &str = "#2a78b8";
-const THEIRS: &str = "#b9bec4";
 
 /// The chart: for each figure a pair of bars, on a scale of its own.
 fn draw(rows: &[Row]) -> String {
-    let height = TOP + 6 * ROW * rows.len() + 24;
-    let mut out = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{height}\" \
-         viewBox=\"0 0 {WIDTH} {height}\" font-family=\"sans-serif\" font-size=\"12\">\n\
-         <rect width=\"{WIDTH}\" height=\"{height}\" fill=\"white\"/>\n\
-         <text x=\"16\" y=\"26\" font-size=\"16\" font-weight=\"bold\">What moving data takes</text>\n\
-         <text x=\"16\" y=\"46\">xen-lite above, upstream Xen 4.17 at its cheapest below; guests, Dom0 and hypervisor \
-         together.</text>\n"
+    let mut out = svg::page(
+        svg::TOP + 6 * svg::ROW * rows.len() + 24,
+        "What moving data takes",
+        "xen-lite above, upstream Xen 4.17 at its cheapest below; guests, Dom0 and hypervisor together.",
     );
-    let mut y = TOP;
+    let mut y = svg::TOP;
     for row in rows {
         for (what, pair) in row.figures() {
-            let most = pair.ours.max(pair.theirs).max(1);
             let label = format!("{}: {what}", row.name);
-            for (label, value, colour) in [(label.as_str(), pair.ours, OURS), ("", pair.theirs, THEIRS)] {
-                let length = (value as f64 / most as f64 * LONGEST as f64).round() as usize;
-                let base = y + 13;
-                let _ = writeln!(
-                    out,
-                    "<text x=\"{}\" y=\"{base}\" text-anchor=\"end\">{label}</text>\n\
-                     <rect x=\"{LEFT}\" y=\"{}\" width=\"{length}\" height=\"{}\" fill=\"{colour}\"/>\n\
-                     <text x=\"{}\" y=\"{base}\">{value}</text>",
-                    LEFT - 8,
-                    y + 2,
-                    ROW - 3,
-                    LEFT + length + 6
-                );
-                y += ROW;
-            }
-            y += ROW;
+            y = svg::pair(&mut out, y, LEFT, &label, pair, pair.ours.max(pair.theirs)) + svg::ROW;
         }
     }
     out.push_str("</svg>\n");

@@ -20,6 +20,7 @@ mod io;
 mod operations;
 mod report;
 mod scaling;
+mod svg;
 
 use crate::paths::Paths;
 use crate::provide::{packages, upstream};

@@ -4,6 +4,7 @@
 //! stands under 1. The cost of a hypercall must not grow with the number of domains.
 
 use super::report::{LIMIT, Pair};
+use super::svg;
 use super::{Subject, both, last_lines, run};
 use crate::paths::Paths;
 use crate::{build, say};
@@ -162,55 +163,28 @@ pub fn json(all: &[Series]) -> String {
     format!("{{\n  \"scaling\": [\n{}\n  ]\n}}\n", rows.join(",\n"))
 }
 
-const WIDTH: usize = 980;
-const ROW: usize = 18;
-const TOP: usize = 64;
 const LEFT: usize = 320;
-const LONGEST: usize = 420;
-const OURS: &str = "#2a78b8";
-const THEIRS: &str = "#b9bec4";
 
 /// The chart: for each series a group of pairs of bars, as long as the figures, on a scale of its own.
 pub fn draw(all: &[Series]) -> String {
     let rows: usize = all.iter().map(|series| 2 * series.points.len() + 1).sum();
-    let height = TOP + ROW * rows + 24;
-    let mut out = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{height}\" \
-         viewBox=\"0 0 {WIDTH} {height}\" font-family=\"sans-serif\" font-size=\"12\">\n\
-         <rect width=\"{WIDTH}\" height=\"{height}\" fill=\"white\"/>\n\
-         <text x=\"16\" y=\"26\" font-size=\"16\" font-weight=\"bold\">What more domains and vCPUs cost</text>\n\
-         <text x=\"16\" y=\"46\">Instructions or bytes; xen-lite above, upstream Xen 4.17 at its cheapest below. \
-         Shorter is better.</text>\n"
+    let mut out = svg::page(
+        svg::TOP + svg::ROW * rows + 24,
+        "What more domains and vCPUs cost",
+        "Instructions or bytes; xen-lite above, upstream Xen 4.17 at its cheapest below. Shorter is better.",
     );
-    let mut y = TOP;
+    let mut y = svg::TOP;
     for series in all {
         let most = series.points.iter().map(|(_, pair)| pair.ours.max(pair.theirs)).max().unwrap_or(1).max(1);
         for (index, (count, pair)) in series.points.iter().enumerate() {
             let name = if index == 0 { series.name.as_str() } else { "" };
             let label = if series.points.len() > 1 { format!("{name}  {count}") } else { name.to_string() };
-            bar(&mut out, y, &label, pair.ours, most, OURS);
-            bar(&mut out, y + ROW, "", pair.theirs, most, THEIRS);
-            y += 2 * ROW;
+            y = svg::pair(&mut out, y, LEFT, &label, *pair, most);
         }
-        y += ROW;
+        y += svg::ROW;
     }
     out.push_str("</svg>\n");
     out
-}
-
-fn bar(out: &mut String, y: usize, label: &str, value: u64, most: u64, colour: &str) {
-    let length = (value as f64 / most as f64 * LONGEST as f64).round() as usize;
-    let base = y + 13;
-    let _ = writeln!(
-        out,
-        "<text x=\"{}\" y=\"{base}\" text-anchor=\"end\">{label}</text>\n\
-         <rect x=\"{LEFT}\" y=\"{}\" width=\"{length}\" height=\"{}\" fill=\"{colour}\"/>\n\
-         <text x=\"{}\" y=\"{base}\">{value}</text>",
-        LEFT - 8,
-        y + 2,
-        ROW - 3,
-        LEFT + length + 6
-    );
 }
 
 #[cfg(test)]

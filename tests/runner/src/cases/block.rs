@@ -19,6 +19,16 @@ pub struct Guest {
     pub more: &'static str,
 }
 
+/// A guest of 32 MiB.
+pub const fn guest(
+    name: &'static str,
+    kernel: &'static str,
+    arguments: &'static str,
+    more: &'static str,
+) -> Guest {
+    Guest { name, kernel, memory: 32, arguments, more }
+}
+
 /// Dom0's archive.
 pub const ARCHIVE: &str = "block.cpio";
 

@@ -2,7 +2,7 @@
 //!
 //! The guests and their devices are [`GUESTS`], packed into [`ARCHIVE`] for Dom0, with [`SITE`], a disk.
 
-use super::block::Guest;
+use super::block::{Guest, guest};
 use crate::case::Case;
 use crate::http::Body;
 
@@ -59,15 +59,6 @@ pub const GUESTS: &[Guest] = &[
     guest("primes", "primes", "", "vcpus = 2"),
     guest("programs", "programs", "", "ramdisk = \"guests/program\""),
 ];
-
-const fn guest(
-    name: &'static str,
-    kernel: &'static str,
-    arguments: &'static str,
-    more: &'static str,
-) -> Guest {
-    Guest { name, kernel, memory: 32, arguments, more }
-}
 
 /// The cases.
 pub fn cases() -> Vec<Case> {

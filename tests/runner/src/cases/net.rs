@@ -2,7 +2,7 @@
 //!
 //! The guests and their interfaces are [`GUESTS`], packed into [`ARCHIVE`] for Dom0.
 
-use super::block::Guest;
+use super::block::{Guest, guest};
 use crate::case::Case;
 use crate::http::Body;
 
@@ -38,15 +38,6 @@ pub const GUESTS: &[Guest] = &[
     guest("forever", "net_hostile", "seed=4 lives=0", "vif = [ 'ip=10.0.0.7' ]"),
     guest("wrong", "net_client", "", "vif = [ '',\n  'bridge=xenbr0,mac=00:16:3e:0:0:1' ]"),
 ];
-
-const fn guest(
-    name: &'static str,
-    kernel: &'static str,
-    arguments: &'static str,
-    more: &'static str,
-) -> Guest {
-    Guest { name, kernel, memory: 32, arguments, more }
-}
 
 /// The cases.
 pub fn cases() -> Vec<Case> {
