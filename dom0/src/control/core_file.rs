@@ -41,6 +41,8 @@ const MAGIC: u64 = 0xf00f_ebed;
 /// Numbers in a page.
 const PER_PAGE: u64 = 512;
 
+/// Where the file header has the number of sections.
+const SECTION_COUNT: usize = 60;
 const SHT_PROGBITS: u32 = 1;
 const SHT_STRTAB: u32 = 3;
 const SHT_NOTE: u32 = 7;
@@ -96,6 +98,7 @@ impl<H: Hypervisor> Control<'_, H> {
         if total > room {
             return Err(format!("the core has {} MiB, {disk} only {}", total.div_ceil(1 << 20), room >> 20));
         }
+        may_be_written(&storage).map_err(|why| format!("{disk}: {why}"))?;
         self.put_core(dom, &storage, &head, &frames).map_err(|why| format!("{disk}: {why}"))?;
         Ok(format!(
             "core file of {} pages and {cpus} CPU(s), {total} bytes, at the start of {disk}",
@@ -255,6 +258,19 @@ fn head(sections: &[Section], pages: u64) -> Vec<u8> {
     body
 }
 
+/// Refuses a disk that holds something: a core goes to one that begins with zeros, or with an older core.
+fn may_be_written(storage: &Shared<'_>) -> Result<(), String> {
+    let mut start = vec![0; 2 * PAGE];
+    let read = storage.borrow_mut().read(0, &mut start);
+    read.map_err(|fault| format!("it cannot be read: {fault:?}"))?;
+    let blank = start.iter().all(|byte| *byte == 0);
+    let (core, at) = (file_header(0), SECTION_COUNT);
+    if blank || start[..at] == core[..at] {
+        return Ok(());
+    }
+    Err("it holds something else, and a core is written over an older core or a blank disk only".to_string())
+}
+
 /// The file header: a core file for x86-64, whose section headers follow it and whose names come last.
 fn file_header(count: u16) -> [u8; 64] {
     let mut out = [0; 64];
@@ -264,7 +280,7 @@ fn file_header(count: u16) -> [u8; 64] {
     out[20..24].copy_from_slice(&1u32.to_le_bytes());
     out[40..48].copy_from_slice(&64u64.to_le_bytes());
     out[52..54].copy_from_slice(&64u16.to_le_bytes());
-    for (at, value) in [(58, 64), (60, count), (62, count - 1)] {
+    for (at, value) in [(58, 64), (SECTION_COUNT, count), (62, count.saturating_sub(1))] {
         out[at..at + 2].copy_from_slice(&value.to_le_bytes());
     }
     out
@@ -310,6 +326,12 @@ mod tests {
         let shared = core::mem::offset_of!(SharedInfo, arch);
         set(&fake, fake.shared_info(dom.0), shared, &[2048, top]);
 
+        disk.borrow_mut().write(8, &[1; 512]).unwrap();
+        assert!(control.dump_core(dom, "vda").unwrap_err().contains("vda: it holds something else"));
+        disk.borrow_mut().write(8, &[0; 512]).unwrap();
+
+        // The second one replaces the first.
+        control.dump_core(dom, "vda").unwrap();
         let said = control.dump_core(dom, "vda").unwrap();
         assert!(said.starts_with("core file of 2046 pages and 1 CPU(s), "), "{said}");
         let mut bytes = vec![0; 16 << 20];
