@@ -74,7 +74,7 @@ impl<H: Hypervisor> Control<'_, H> {
         let info = self.hv.domain(dom).map_err(|e| explain("getdomaininfo", e))?;
         let mut shared_info = vec![0; PAGE];
         self.read_frame(dom, info.shared_info, &mut shared_info)?;
-        let frames = self.frames_of(dom, &shared_info)?;
+        let frames = self.frames_of(dom, &shared_info, info.max_pages)?;
         let mut contexts = Vec::new();
         for vcpu in 0..=info.max_vcpu {
             if let Ok(context) = self.hv.vcpu_context(dom, vcpu) {
@@ -140,11 +140,21 @@ impl<H: Hypervisor> Control<'_, H> {
     }
 
     /// Which machine frames the guest says are its pages, as far as they can be mapped.
-    fn frames_of(&mut self, dom: DomId, shared_info: &[u8]) -> Result<Vec<(u64, u64)>, String> {
+    fn frames_of(
+        &mut self,
+        dom: DomId,
+        shared_info: &[u8],
+        max_pages: u64,
+    ) -> Result<Vec<(u64, u64)>, String> {
         let (info, _) = SharedInfo::read_from_prefix(shared_info).map_err(|_| "short page".to_string())?;
         let (top, count) = (info.arch.pfn_to_mfn_frame_list_list, info.arch.max_pfn);
-        if top == 0 || top == u64::MAX || count == 0 || count > PAGES_MAX {
+        if top == 0 || top == u64::MAX || count == 0 {
             return Err("the guest does not publish which pages it has".to_string());
+        }
+        // Holes may be listed, too; but the list must not cost more than the guest's memory warrants.
+        let most = PAGES_MAX.min(max_pages.saturating_mul(2));
+        if count > most {
+            return Err(format!("the guest says that it has {count:#x} pages; at most {most:#x} are read"));
         }
         let mut frames = Vec::new();
         let (mut middle, mut leaf) = (vec![0; PAGE], vec![0; PAGE]);
@@ -332,6 +342,9 @@ mod tests {
 
         // The second one replaces the first.
         control.dump_core(dom, "vda").unwrap();
+        set(&fake, fake.shared_info(dom.0), shared, &[1 << 24, top]);
+        assert!(control.dump_core(dom, "vda").unwrap_err().contains("it has 0x1000000 pages"));
+        set(&fake, fake.shared_info(dom.0), shared, &[2048, top]);
         let said = control.dump_core(dom, "vda").unwrap();
         assert!(said.starts_with("core file of 2046 pages and 1 CPU(s), "), "{said}");
         let mut bytes = vec![0; 16 << 20];

@@ -60,7 +60,7 @@ pub fn take<H: Hypervisor>(hv: &mut H, info: &DomainInfo, sink: &mut dyn Sink) -
     let version = hv.host_info().map_err(|e| explain("xen_version", e))?.version;
     let mut taker = Taker { hv, dom: info.dom };
     let shared = taker.page(info.shared_info, "the shared page")?;
-    let frames = taker.frames(&shared)?;
+    let frames = taker.frames(&shared, info.max_pages)?;
     let mut writer = Writer::new(sink, version)?;
     writer.pv_info()?;
     let list =
@@ -101,16 +101,16 @@ impl<H: Hypervisor> Taker<'_, H> {
     }
 
     /// Reads the guest's list of frames.
-    fn frames(&mut self, shared: &[u8]) -> Result<Frames> {
+    fn frames(&mut self, shared: &[u8], max_pages: u64) -> Result<Frames> {
         let field = |at: usize| words(&shared[at..at + 8]).next().unwrap_or(0);
         let (count, top) = (field(MAX_PFN), field(LISTS));
         if count == 0 || top == 0 || top == HOLE {
             return Err("the guest does not tell where the list of its frames is".to_string());
         }
-        if count > FRAMES_MAX {
-            return Err(format!(
-                "the guest says that it has {count:#x} frames; at most {FRAMES_MAX:#x} are read"
-            ));
+        // Holes may be listed, too; but the list must not cost more than the guest's memory warrants.
+        let most = FRAMES_MAX.min(max_pages.saturating_mul(2));
+        if count > most {
+            return Err(format!("the guest says that it has {count:#x} frames; at most {most:#x} are read"));
         }
         let pages = (count as usize).div_ceil(ENTRIES);
         let mut list = Vec::new();
